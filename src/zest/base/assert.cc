@@ -6,7 +6,8 @@
 namespace zest {
 
 void assert_failed(char const* condition, char const* file, int line) noexcept {
-  std::fprintf(stderr, "zest: internal error: `%s` is false at %s:%d. Please report it.\n", condition, file, line);
+  std::fprintf(stderr, "zest: internal error: `%s` is false at %s:%d. Please report it.\n",
+               condition, file, line);
   std::abort();
 }
 

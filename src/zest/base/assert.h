@@ -8,9 +8,9 @@ namespace zest {
 
 }  // namespace zest
 
-#define ZEST_ASSERT(condition)                                       \
-  do {                                                               \
-    if (!(condition)) [[unlikely]] {                                 \
-      ::zest::assert_failed(#condition, __FILE__, __LINE__);         \
-    }                                                                \
+#define ZEST_ASSERT(condition)                               \
+  do {                                                       \
+    if (!(condition)) [[unlikely]] {                         \
+      ::zest::assert_failed(#condition, __FILE__, __LINE__); \
+    }                                                        \
   } while (false)

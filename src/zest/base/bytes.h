@@ -16,7 +16,8 @@ inline ByteView as_bytes(std::string_view text) noexcept {
   return std::as_bytes(std::span(text.data(), text.size()));
 }
 inline std::string_view as_text(ByteView bytes) noexcept {
-  // NOLINTNEXTLINE(cppcoreguidelines-pro-type-reinterpret-cast): bytes and chars alias by definition.
+  // NOLINTNEXTLINE(cppcoreguidelines-pro-type-reinterpret-cast): bytes and chars alias by
+  // definition.
   return {reinterpret_cast<char const*>(bytes.data()), bytes.size()};
 }
 

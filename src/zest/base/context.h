@@ -14,10 +14,11 @@ struct Caller {
   std::uint32_t uid = 0;
   std::uint32_t gid = 0;
   std::uint32_t pid = 0;
-  /// Supplementary groups; empty where the kernel did the permission checks (see check_permissions).
+  /// Supplementary groups; empty where the kernel did the permission checks (see
+  /// check_permissions).
   std::vector<std::uint32_t> groups;
-  /// False on a mount with default_permissions: the kernel has checked mode bits already. Sticky bits,
-  /// ownership and inode flags are always checked.
+  /// False on a mount with default_permissions: the kernel has checked mode bits already. Sticky
+  /// bits, ownership and inode flags are always checked.
   bool check_permissions = false;
 
   [[nodiscard]] bool in_group(std::uint32_t group) const noexcept {
@@ -33,8 +34,8 @@ struct Caller {
   }
 };
 
-/// Passed by reference through every layer; outlives the call. Every wait honours deadline (ETIMEDOUT) and stop
-/// (EINTR).
+/// Passed by reference through every layer; outlives the call. Every wait honours deadline
+/// (ETIMEDOUT) and stop (EINTR).
 struct Context {
   Caller caller;
   TimePoint deadline = kNever;

@@ -1,7 +1,8 @@
 // Errors: a POSIX errno, who has to act on it, and an optional message for people.
 //
-// An Error is 16 bytes. The common case (ENOENT and friends) never allocates: a message is attached only
-// where somebody will read it. Text never contains secrets; whoever adds an URL adds its redacted form.
+// An Error is 16 bytes. The common case (ENOENT and friends) never allocates: a message is attached
+// only where somebody will read it. Text never contains secrets; whoever adds an URL adds its
+// redacted form.
 #pragma once
 
 #include <cerrno>

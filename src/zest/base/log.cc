@@ -27,7 +27,8 @@ spdlog::level::level_enum to_spdlog(LogLevel level) {
 void append_text(std::string& line, std::string_view value) {
   bool plain = !value.empty();
   for (char c : value) {
-    plain = plain && static_cast<unsigned char>(c) > ' ' && c != '"' && c != '=' && c != '\\' && c != 0x7f;
+    plain = plain && static_cast<unsigned char>(c) > ' ' && c != '"' && c != '=' && c != '\\' &&
+            c != 0x7f;
   }
   if (plain) {
     line += value;
@@ -66,7 +67,8 @@ std::string format_json(LogLevel level, std::string_view message, Logger::Fields
     std::visit([&](auto const& value) { object[std::string(field.name)] = value; }, field.value);
   }
   auto text = object.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-  // The time goes in front through the sink's pattern; drop the opening brace that the pattern writes.
+  // The time goes in front through the sink's pattern; drop the opening brace that the pattern
+  // writes.
   return text.substr(1);
 }
 
@@ -95,9 +97,13 @@ Logger::Logger(LogConfig config) : impl_(std::make_unique<Impl>()), level_(confi
                                        : "%Y/%m/%d %H:%M:%S.%f %n[%P] <%^%l%$>: %v");
 }
 
-Logger::~Logger() { impl_->sink->flush(); }
+Logger::~Logger() {
+  impl_->sink->flush();
+}
 
-std::uint64_t Logger::error_count() const noexcept { return impl_->errors; }
+std::uint64_t Logger::error_count() const noexcept {
+  return impl_->errors;
+}
 
 void Logger::log(LogLevel level, std::string_view message, Fields fields) {
   if (level == LogLevel::error) {
@@ -106,8 +112,9 @@ void Logger::log(LogLevel level, std::string_view message, Fields fields) {
   if (!enabled(level)) {
     return;
   }
-  impl_->sink->log(to_spdlog(level), "{}",
-                   impl_->json ? format_json(level, message, fields) : format_text(message, fields));
+  impl_->sink->log(
+      to_spdlog(level), "{}",
+      impl_->json ? format_json(level, message, fields) : format_text(message, fields));
 }
 
 }  // namespace zest

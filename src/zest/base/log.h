@@ -1,6 +1,7 @@
 // Structured logging: a level, a sentence, and named fields. The sink is spdlog, hidden in log.cc.
 //
-//   log.warn("block read failed, trying again", {{"key", key}, {"attempt", n}, {"error", error.text()}});
+//   log.warn("block read failed, trying again", {{"key", key}, {"attempt", n}, {"error",
+//   error.text()}});
 //
 // Log once, where a problem is handled. Never a secret, never the content of a file.
 #pragma once
@@ -17,7 +18,8 @@ namespace zest {
 
 enum class LogLevel : std::uint8_t { trace, debug, info, warn, error, off };
 
-/// One name=value pair of a log line; refers to the caller's strings, which need to live only for the call.
+/// One name=value pair of a log line; refers to the caller's strings, which need to live only for
+/// the call.
 struct LogField {
   std::string_view name;
   std::variant<std::string_view, std::int64_t, std::uint64_t, double, bool> value;

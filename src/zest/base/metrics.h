@@ -1,7 +1,8 @@
-// Metrics: counters, gauges and histograms, named as the peer names them, exported as Prometheus text.
+// Metrics: counters, gauges and histograms, named as the peer names them, exported as Prometheus
+// text.
 //
-// A Registry belongs to one mounted volume (two volumes in one process have two). Instruments live as long as
-// their registry and are updated without locks from any thread.
+// A Registry belongs to one mounted volume (two volumes in one process have two). Instruments live
+// as long as their registry and are updated without locks from any thread.
 #pragma once
 
 #include <atomic>
@@ -19,7 +20,9 @@ namespace zest {
 class Counter {
  public:
   void add(std::uint64_t n = 1) noexcept { value_.fetch_add(n, std::memory_order_relaxed); }
-  [[nodiscard]] std::uint64_t value() const noexcept { return value_.load(std::memory_order_relaxed); }
+  [[nodiscard]] std::uint64_t value() const noexcept {
+    return value_.load(std::memory_order_relaxed);
+  }
 
  private:
   std::atomic<std::uint64_t> value_{0};
@@ -29,7 +32,9 @@ class Gauge {
  public:
   void set(std::int64_t n) noexcept { value_.store(n, std::memory_order_relaxed); }
   void add(std::int64_t n) noexcept { value_.fetch_add(n, std::memory_order_relaxed); }
-  [[nodiscard]] std::int64_t value() const noexcept { return value_.load(std::memory_order_relaxed); }
+  [[nodiscard]] std::int64_t value() const noexcept {
+    return value_.load(std::memory_order_relaxed);
+  }
 
  private:
   std::atomic<std::int64_t> value_{0};
@@ -40,7 +45,9 @@ class Histogram {
  public:
   explicit Histogram(std::vector<double> bounds);
   void observe(double value) noexcept;
-  [[nodiscard]] std::uint64_t count() const noexcept { return count_.load(std::memory_order_relaxed); }
+  [[nodiscard]] std::uint64_t count() const noexcept {
+    return count_.load(std::memory_order_relaxed);
+  }
   [[nodiscard]] double sum() const noexcept;
 
  private:
@@ -65,8 +72,8 @@ class Registry {
   void gauge_fn(std::string_view name, std::string_view help, std::function<double()> read,
                 std::string_view labels = {});
 
-  /// Prometheus text exposition; `common_labels` are added to every sample. Names get the prefix `juicefs_` so
-  /// that dashboards made for the peer work.
+  /// Prometheus text exposition; `common_labels` are added to every sample. Names get the prefix
+  /// `juicefs_` so that dashboards made for the peer work.
   [[nodiscard]] std::string prometheus(std::string_view common_labels) const;
   /// The `.stats` virtual file: `name value` a line (format/07 §5.2).
   [[nodiscard]] std::string stats() const;
@@ -74,7 +81,8 @@ class Registry {
  private:
   struct Family;
   struct Sample;
-  Sample& sample(std::string_view name, std::string_view help, std::string_view type, std::string_view labels);
+  Sample& sample(std::string_view name, std::string_view help, std::string_view type,
+                 std::string_view labels);
 
   mutable std::mutex mutex_;
   std::map<std::string, std::unique_ptr<Family>, std::less<>> families_;

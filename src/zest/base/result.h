@@ -3,7 +3,8 @@
 //   ZEST_TRY(auto attr, meta.getattr(ctx, ino));   // declares attr, or returns the error
 //   ZEST_CHECK(store.put(ctx, key, bytes));        // for Result<void>
 //
-// Both are statements that may return from the enclosing function: put braces around every if and loop body.
+// Both are statements that may return from the enclosing function: put braces around every if and
+// loop body.
 #pragma once
 
 #include <expected>
@@ -19,8 +20,11 @@ class [[nodiscard]] Result {
  public:
   using value_type = T;
 
-  // NOLINTBEGIN(google-explicit-constructor): `return value;` and `return Errc::noent;` are the idiom.
-  Result(T const& value) requires std::is_copy_constructible_v<T> : state_(value) {}
+  // NOLINTBEGIN(google-explicit-constructor): `return value;` and `return Errc::noent;` are the
+  // idiom.
+  Result(T const& value)
+    requires std::is_copy_constructible_v<T>
+      : state_(value) {}
   Result(T&& value) : state_(std::move(value)) {}
   Result(Error error) : state_(std::unexpected(std::move(error))) {}
   Result(Errc code) : state_(std::unexpected(Error(code))) {}
@@ -76,19 +80,19 @@ template <class T>
 
 #define ZEST_CONCAT_INNER(a, b) a##b
 #define ZEST_CONCAT(a, b) ZEST_CONCAT_INNER(a, b)
-#define ZEST_TRY_IMPL(temporary, declaration, expression)           \
-  auto temporary = (expression);                                    \
-  if (!temporary.ok()) [[unlikely]] {                               \
-    return std::move(temporary).error();                            \
-  }                                                                 \
+#define ZEST_TRY_IMPL(temporary, declaration, expression) \
+  auto temporary = (expression);                          \
+  if (!temporary.ok()) [[unlikely]] {                     \
+    return std::move(temporary).error();                  \
+  }                                                       \
   declaration = *std::move(temporary)
 /// Evaluates a Result<T>: declares or assigns its value, or returns its error from this function.
 #define ZEST_TRY(declaration, ...) \
   ZEST_TRY_IMPL(ZEST_CONCAT(zest_try_, __COUNTER__), declaration, (__VA_ARGS__))
 /// Evaluates a Result of any type for its error only.
-#define ZEST_CHECK(...)                                                       \
-  do {                                                                        \
-    if (auto zest_check = (__VA_ARGS__); !zest_check.ok()) [[unlikely]] {     \
-      return std::move(zest_check).error();                                   \
-    }                                                                         \
+#define ZEST_CHECK(...)                                                   \
+  do {                                                                    \
+    if (auto zest_check = (__VA_ARGS__); !zest_check.ok()) [[unlikely]] { \
+      return std::move(zest_check).error();                               \
+    }                                                                     \
   } while (false)

@@ -13,14 +13,16 @@ namespace zest {
 constexpr Ino kRootIno{1};
 /// Directory of the trash, `/.trash`; every inode from here on is in it (format/00 §2).
 constexpr Ino kTrashIno{0x7FFFFFFF10000000};
-constexpr std::uint64_t kChunkSize = std::uint64_t{1} << 26;   // 64 MiB
-constexpr std::uint64_t kFileSizeMax = kChunkSize << 31;        // 2^57
+constexpr std::uint64_t kChunkSize = std::uint64_t{1} << 26;  // 64 MiB
+constexpr std::uint64_t kFileSizeMax = kChunkSize << 31;      // 2^57
 constexpr std::size_t kNameMax = 255;
 constexpr std::size_t kSymlinkMax = 4095;
 constexpr std::size_t kXattrNameMax = 255;
 constexpr std::size_t kXattrValueMax = 65536;
 
-constexpr bool is_trash(Ino ino) noexcept { return ino.value >= kTrashIno.value; }
+constexpr bool is_trash(Ino ino) noexcept {
+  return ino.value >= kTrashIno.value;
+}
 
 /// Type codes as stored (format/00 §2.1); not the S_IFMT values.
 enum class FileType : std::uint8_t {
@@ -73,7 +75,8 @@ struct Entry {
   friend bool operator==(Entry const&, Entry const&) = default;
 };
 
-/// One record of a chunk: bytes [off, off+len) of slice `id` (of `size` bytes) appear at `pos` (format/01 §3).
+/// One record of a chunk: bytes [off, off+len) of slice `id` (of `size` bytes) appear at `pos`
+/// (format/01 §3).
 struct SliceRecord {
   std::uint32_t pos = 0;
   SliceId id;  ///< 0 = zeros

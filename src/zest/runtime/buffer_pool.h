@@ -1,5 +1,6 @@
-// Bounded memory for data in flight. Buffers are acquired before they are used; when the limit is reached the
-// fiber waits, which is what makes writers feel back-pressure instead of the machine running out of memory.
+// Bounded memory for data in flight. Buffers are acquired before they are used; when the limit is
+// reached the fiber waits, which is what makes writers feel back-pressure instead of the machine
+// running out of memory.
 #pragma once
 
 #include <cstddef>
@@ -37,8 +38,9 @@ class Buffer {
   std::size_t capacity_ = 0;
 };
 
-/// Hands out buffers in power-of-two sizes from 4 KiB to 64 MiB, together at most `limit` bytes. Freed buffers are kept
-/// for reuse up to a quarter of the limit and returned to the system above that. Any loop; outlives its buffers.
+/// Hands out buffers in power-of-two sizes from 4 KiB to 64 MiB, together at most `limit` bytes.
+/// Freed buffers are kept for reuse up to a quarter of the limit and returned to the system above
+/// that. Any loop; outlives its buffers.
 class BufferPool {
  public:
   BufferPool(std::size_t limit, Registry& metrics);
@@ -46,8 +48,8 @@ class BufferPool {
   BufferPool(BufferPool const&) = delete;
   BufferPool& operator=(BufferPool const&) = delete;
 
-  /// A buffer of at least `size` bytes, content undefined; suspends while the pool is exhausted (FIFO).
-  /// Errors: EINTR, ETIMEDOUT, EINVAL when `size` exceeds the whole pool.
+  /// A buffer of at least `size` bytes, content undefined; suspends while the pool is exhausted
+  /// (FIFO). Errors: EINTR, ETIMEDOUT, EINVAL when `size` exceeds the whole pool.
   Result<Buffer> acquire(Context const& ctx, std::size_t size);
   /// The same without waiting: an empty buffer when there is no room.
   [[nodiscard]] Buffer try_acquire(std::size_t size) noexcept;

@@ -20,7 +20,8 @@ struct LoopGroupOptions {
   LoopOptions loop;
 };
 
-/// Starts its threads in create() and stops them in the destructor; all scopes must have been joined by then.
+/// Starts its threads in create() and stops them in the destructor; all scopes must have been
+/// joined by then.
 class LoopGroup {
  public:
   static Result<std::unique_ptr<LoopGroup>> create(LoopGroupOptions const& options, Logger& log);
@@ -31,7 +32,8 @@ class LoopGroup {
   [[nodiscard]] std::size_t size() const noexcept;
   [[nodiscard]] Loop& loop(std::size_t index) noexcept;
 
-  /// Runs `fn` on a fiber of loop `index` and returns its result; for foreign threads, which block meanwhile.
+  /// Runs `fn` on a fiber of loop `index` and returns its result; for foreign threads, which block
+  /// meanwhile.
   template <class Fn>
   auto call(std::size_t index, Fn&& fn) -> std::invoke_result_t<Fn> {
     using R = std::invoke_result_t<Fn>;

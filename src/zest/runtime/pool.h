@@ -28,8 +28,9 @@ class BlockingPool {
   BlockingPool(BlockingPool const&) = delete;
   BlockingPool& operator=(BlockingPool const&) = delete;
 
-  /// Runs `fn` on a pool thread and returns its result on the calling fiber, on its own loop. A job that has started
-  /// is not interrupted: `fn` may refer to the caller's stack. `fn` must not use fiber primitives.
+  /// Runs `fn` on a pool thread and returns its result on the calling fiber, on its own loop. A job
+  /// that has started is not interrupted: `fn` may refer to the caller's stack. `fn` must not use
+  /// fiber primitives.
   template <class Fn>
   auto run(Fn&& fn) -> std::invoke_result_t<Fn> {
     using R = std::invoke_result_t<Fn>;

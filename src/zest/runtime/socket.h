@@ -36,8 +36,10 @@ class UniqueFd {
 class Socket {
  public:
   explicit Socket(UniqueFd fd) noexcept;
-  /// Connects to a numeric address or to a host name (resolved on a thread of its own; see resolve()).
-  static Result<Socket> connect_tcp(Context const& ctx, std::string const& address, std::uint16_t port);
+  /// Connects to a numeric address or to a host name (resolved on a thread of its own; see
+  /// resolve()).
+  static Result<Socket> connect_tcp(Context const& ctx, std::string const& address,
+                                    std::uint16_t port);
   static Result<Socket> connect_unix(Context const& ctx, std::string const& path);
 
   /// Reads what is there, at least one byte; 0 = the peer closed.

@@ -1,5 +1,6 @@
-// Fiber-aware synchronisation. A waiting fiber is suspended; its thread goes on. All primitives may be shared by
-// fibers of several loops: inside is a std::mutex held for a few instructions, never across a suspension.
+// Fiber-aware synchronisation. A waiting fiber is suspended; its thread goes on. All primitives may
+// be shared by fibers of several loops: inside is a std::mutex held for a few instructions, never
+// across a suspension.
 #pragma once
 
 #include <cstddef>
@@ -68,7 +69,8 @@ class FiberCondition {
   FiberCondition(FiberCondition const&) = delete;
   FiberCondition& operator=(FiberCondition const&) = delete;
 
-  /// Releases `lock`, waits for a notification, takes it again. No spurious wake-ups; still loop over the predicate.
+  /// Releases `lock`, waits for a notification, takes it again. No spurious wake-ups; still loop
+  /// over the predicate.
   void wait(std::unique_lock<FiberMutex>& lock);
   /// As above; returns EINTR or ETIMEDOUT with the lock held.
   Result<void> wait(Context const& ctx, std::unique_lock<FiberMutex>& lock);
@@ -120,7 +122,8 @@ class Event {
   std::unique_ptr<Impl> impl_;
 };
 
-/// Lets requests in until it is closed, and close() waits for those inside. The way a door shuts down.
+/// Lets requests in until it is closed, and close() waits for those inside. The way a door shuts
+/// down.
 class Gate {
  public:
   /// False once closed.
@@ -141,7 +144,8 @@ class Gate {
   std::unique_ptr<Impl> impl_;
 };
 
-/// Owns fibers. Every fiber belongs to a scope, and the scope must be joined before it is destroyed.
+/// Owns fibers. Every fiber belongs to a scope, and the scope must be joined before it is
+/// destroyed.
 class Scope {
  public:
   Scope();

@@ -1,0 +1,99 @@
+// One attempt of a metadata operation: what it read, on which conditions it decided, what it
+// changes.
+//
+// An operation's body (meta/ops) is a pure function of the Txn: it may run several times, captures
+// nothing it changes and touches no cache. The runner creates a fresh Txn for each attempt, commits
+// it, and tries again on Fault::conflict only.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "zest/base/context.h"
+#include "zest/base/result.h"
+#include "zest/meta/engine.h"
+#include "zest/meta/record.h"
+
+namespace zest::meta {
+
+class Txn {
+ public:
+  /// `now` is the time stamp of everything this attempt writes.
+  Txn(Engine& engine, Context const& ctx, WallTime now) : engine_(engine), ctx_(ctx), now_(now) {}
+  Txn(Txn const&) = delete;
+  Txn& operator=(Txn const&) = delete;
+
+  [[nodiscard]] WallTime now() const noexcept { return now_; }
+  [[nodiscard]] Context const& context() const noexcept { return ctx_; }
+  [[nodiscard]] Caller const& caller() const noexcept { return ctx_.caller; }
+  [[nodiscard]] EngineCapabilities const& capabilities() const noexcept {
+    return engine_.capabilities();
+  }
+
+  /// Announces records that get() will want: fetches those not yet known in one trip. May suspend.
+  Result<void> fetch(std::span<Key const> keys);
+  Result<void> fetch(std::initializer_list<Key> keys) {
+    return fetch(std::span(keys.begin(), keys.size()));
+  }
+
+  /// The record, or an empty optional; fetches it when it was not announced. A Child also answers
+  /// its EdgeKey and NodeKey.
+  template <class K>
+  Result<std::optional<typename RecordOf<K>::type>> get(K const& key) {
+    ZEST_TRY(Value const* value, lookup(Key(key)));
+    if (auto const* record = std::get_if<typename RecordOf<K>::type>(value)) {
+      return std::optional(*record);
+    }
+    return std::optional<typename RecordOf<K>::type>();
+  }
+  /// The node, ENOENT when there is none.
+  Result<Attr> node(Ino ino);
+
+  // Conditions. Each refers to what this Txn has read.
+  /// The named fields (NodeField mask) of the node are still as read.
+  void expect_node(Ino ino, std::uint32_t fields);
+  /// The record is still as read: equal, or absent.
+  template <class K>
+  void expect_unchanged(K const& key) {
+    expect_as_read(Key(key));
+  }
+  void expect_empty_dir(Ino ino) { commit_.conditions.emplace_back(ExpectEmptyDir{ino}); }
+  void expect_chunk_prefix(ChunkKey const& key, Slices prefix) {
+    commit_.conditions.emplace_back(ExpectChunkPrefix{key, std::move(prefix)});
+  }
+
+  // Changes.
+  template <class K>
+  void put(K const& key, typename RecordOf<K>::type value) {
+    commit_.changes.emplace_back(Put{Key(key), Value(std::move(value))});
+  }
+  void erase(Key key) { commit_.changes.emplace_back(Erase{std::move(key)}); }
+  void change(Change c) { commit_.changes.push_back(std::move(c)); }
+  /// Volume usage; see Commit::usage.
+  void add_usage(std::int64_t space, std::int64_t inodes) {
+    commit_.usage.space += space;
+    commit_.usage.inodes += inodes;
+  }
+  /// Statistics of a directory's children; summed in memory and flushed by the core after the
+  /// commit.
+  void add_dir_stat(Ino dir, DirStat const& delta);
+
+  [[nodiscard]] Commit const& pending() const noexcept { return commit_; }
+  [[nodiscard]] std::map<Ino, DirStat> const& dir_stats() const noexcept { return dir_stats_; }
+
+ private:
+  Result<Value const*> lookup(Key key);
+  void expect_as_read(Key key);
+
+  Engine& engine_;
+  Context const& ctx_;
+  WallTime now_;
+  std::map<Key, Value> read_;
+  Commit commit_;
+  std::map<Ino, DirStat> dir_stats_;
+};
+
+}  // namespace zest::meta
