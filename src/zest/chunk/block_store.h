@@ -1,0 +1,112 @@
+// Slices and blocks over an object store, with an in-memory block cache.
+//
+// A block is the unit of storage (one object) and of caching. Equal reads under way are merged; a
+// random reader gets only the range that it needs; uploads and downloads are bounded. Keys get no
+// volume prefix here: the store that is passed in has it already (PrefixStore).
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "zest/base/context.h"
+#include "zest/base/log.h"
+#include "zest/base/metrics.h"
+#include "zest/base/result.h"
+#include "zest/base/rng.h"
+#include "zest/chunk/data_view.h"
+#include "zest/format/object_name.h"
+#include "zest/format/types.h"
+#include "zest/object/store.h"
+#include "zest/runtime/buffer_pool.h"
+#include "zest/runtime/pool.h"
+#include "zest/runtime/sync.h"
+
+namespace zest {
+
+struct BlockStoreConfig {
+  std::uint32_t block_size = 4u << 20;  ///< bytes, from the Setting
+  bool hash_prefix = false;
+  std::string compression = "none";      ///< none, lz4, zstd
+  std::size_t cache_bytes = 256u << 20;  ///< in-memory block cache; 0 = none
+  std::size_t uploads_max = 20;
+  std::size_t downloads_max = 200;
+  Duration get_timeout = std::chrono::seconds(60);
+  Duration put_timeout = std::chrono::seconds(60);
+  int retries = 10;
+};
+
+class BlockStore {
+ public:
+  /// `buffers` bounds all memory for data in flight (write buffers, read buffers); the cache has
+  /// its own bound.
+  BlockStore(ObjectStore& store, BlockStoreConfig config, BufferPool& buffers,
+             BlockingPool& cpu_pool, Rng& rng, Logger& log, Registry& metrics);
+  ~BlockStore();
+  BlockStore(BlockStore const&) = delete;
+  BlockStore& operator=(BlockStore const&) = delete;
+
+  [[nodiscard]] BlockStoreConfig const& config() const noexcept;
+  [[nodiscard]] BufferPool& buffers() noexcept;
+
+  /// Appends bytes [offset, offset + length) of a slice of `slice_size` bytes to `out`.
+  /// `whole_blocks` says that the rest of the blocks will be wanted too (sequential reader): they
+  /// are read whole and cached. Errors: ENOENT when a block's object is missing (the caller
+  /// re-reads metadata: the slice may have been compacted away), EIO after retries.
+  Result<void> read(Context const& ctx, SliceId id, std::uint32_t slice_size, std::uint32_t offset,
+                    std::uint32_t length, bool whole_blocks, DataView& out);
+  /// Starts reading the blocks that hold the range into the cache, if there is room; does not wait,
+  /// never fails.
+  void prefetch(SliceId id, std::uint32_t slice_size, std::uint32_t offset, std::uint32_t length);
+
+  /// Stores one block; returns when the object is there. `block` is the data, `length` its plain
+  /// length. With `cache` the buffer ends up in the cache. Retries within put_timeout and
+  /// `retries`.
+  Result<void> write_block(Context const& ctx, BlockRef const& ref, Buffer block,
+                           std::uint32_t length, bool cache);
+  /// Deletes all blocks of a slice; missing ones are fine.
+  Result<void> remove_slice(Context const& ctx, SliceId id, std::uint32_t slice_size);
+  /// Makes the blocks of a slice survive a power cut.
+  Result<void> sync_slice(Context const& ctx, SliceId id, std::uint32_t slice_size);
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+/// Collects one slice: bytes gather in blocks from the buffer pool, a full block is uploaded at
+/// once while writing goes on. One fiber at a time calls it (the caller holds the file's lock);
+/// uploads run on fibers of its own scope.
+class SliceWriter {
+ public:
+  explicit SliceWriter(BlockStore& store);
+  ~SliceWriter();  ///< Abandons what was not finished; uploaded blocks become garbage for gc unless
+                   ///< abort() ran.
+  SliceWriter(SliceWriter const&) = delete;
+  SliceWriter& operator=(SliceWriter const&) = delete;
+
+  /// Bytes written so far, counted from the slice's start (highest end).
+  [[nodiscard]] std::uint32_t length() const noexcept;
+  /// Bytes [0, uploaded_end()) are given to uploads and cannot be overwritten any more.
+  [[nodiscard]] std::uint32_t frozen_end() const noexcept;
+  /// Writes at `offset` (≥ frozen_end()); a gap is filled with zeros. Waits for buffers:
+  /// back-pressure. Full blocks are given to upload once set_id() was called.
+  Result<void> write(Context const& ctx, std::uint32_t offset, ByteView bytes);
+  /// Appends bytes [offset, …) that are still in memory to `out`, if all of the range is; false
+  /// otherwise.
+  bool read(std::uint32_t offset, std::uint32_t length, DataView& out) const;
+  /// The id under which blocks are stored; needed before the first upload.
+  void set_id(SliceId id);
+  [[nodiscard]] SliceId id() const noexcept;
+  /// Uploads the rest and waits for all; afterwards the slice's blocks are stored (with `durable`:
+  /// power-cut safe). No write may follow.
+  Result<void> finish(Context const& ctx, bool durable);
+  /// Removes what was uploaded; for slices whose commit failed for good.
+  void abort(Context const& ctx) noexcept;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace zest

@@ -1,0 +1,75 @@
+// Where blocks live: a flat map from keys to immutable byte strings.
+//
+// Implementations (file/, mem/, later s3/…) hold no retry, limit or prefix logic; decorators add
+// that and implement the interface completely. All calls may suspend; any loop; thread-safe.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "zest/base/bytes.h"
+#include "zest/base/clock.h"
+#include "zest/base/context.h"
+#include "zest/base/result.h"
+
+namespace zest {
+
+struct ByteRange {
+  std::uint64_t offset = 0;
+  std::uint64_t length = std::numeric_limits<std::uint64_t>::max();  ///< up to the end
+};
+
+struct ObjectInfo {
+  std::string key;
+  std::uint64_t size = 0;
+  WallTime mtime;
+};
+
+struct ListObjects {
+  std::string prefix;
+  std::string after;  ///< keys greater than this, bytewise
+  std::size_t limit = 1000;
+};
+struct ObjectPage {
+  std::vector<ObjectInfo> objects;  ///< ascending by key
+  bool more = false;                ///< continue with after = last key
+};
+
+struct StoreCapabilities {
+  bool durable_put = false;  ///< a put that returned survives a power cut (else see sync)
+  bool ranged_get = true;
+};
+
+class ObjectStore {
+ public:
+  virtual ~ObjectStore() = default;
+
+  [[nodiscard]] virtual StoreCapabilities const& capabilities() const noexcept = 0;
+  /// For messages: scheme and place, never credentials. E.g. "file:///var/jfs/".
+  [[nodiscard]] virtual std::string describe() const = 0;
+
+  /// Makes the place exist (directory, bucket); fine when it does.
+  virtual Result<void> create(Context const& ctx) = 0;
+  /// Reads `range` of `key` into `out`; returns the number of bytes written, at most out.size().
+  /// A missing key is ENOENT; a range that starts past the end is EINVAL.
+  virtual Result<std::size_t> get(Context const& ctx, std::string_view key, ByteRange range,
+                                  ByteSpan out) = 0;
+  /// Stores the concatenation of `parts`, atomically: readers see the whole object or none.
+  /// Replaces an older one.
+  virtual Result<void> put(Context const& ctx, std::string_view key,
+                           std::span<ByteView const> parts) = 0;
+  /// Removes an object; a missing one is success.
+  virtual Result<void> remove(Context const& ctx, std::string_view key) = 0;
+  virtual Result<ObjectInfo> head(Context const& ctx, std::string_view key) = 0;
+  virtual Result<ObjectPage> list(Context const& ctx, ListObjects const& request) = 0;
+  /// Makes objects that were put before survive a power cut; nothing to do where
+  /// capabilities().durable_put.
+  virtual Result<void> sync(Context const& ctx, std::span<std::string const> keys) = 0;
+};
+
+}  // namespace zest
