@@ -4,10 +4,17 @@
 #include <limits>
 
 namespace zest {
+namespace {
+
+/// Wide enough for any difference of seconds in nanoseconds; not in ISO C++, but in every compiler
+/// we use.
+__extension__ using Int128 = __int128;
+
+}  // namespace
 
 std::int64_t nanoseconds_between(WallTime a, WallTime b) noexcept {
-  __int128 const total = (static_cast<__int128>(a.sec) - b.sec) * 1'000'000'000 +
-                         (static_cast<std::int64_t>(a.nsec) - static_cast<std::int64_t>(b.nsec));
+  Int128 const total = (static_cast<Int128>(a.sec) - b.sec) * 1'000'000'000 +
+                       (static_cast<std::int64_t>(a.nsec) - static_cast<std::int64_t>(b.nsec));
   using Limits = std::numeric_limits<std::int64_t>;
   if (total > Limits::max()) {
     return Limits::max();

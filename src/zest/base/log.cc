@@ -2,6 +2,7 @@
 
 #include <spdlog/sinks/basic_file_sink.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
 #include <atomic>
@@ -82,8 +83,17 @@ struct Logger::Impl {
 
 Logger::Logger(LogConfig config) : impl_(std::make_unique<Impl>()), level_(config.level) {
   spdlog::sink_ptr sink;
+  std::string trouble;
   if (!config.file.empty()) {
-    sink = std::make_shared<spdlog::sinks::basic_file_sink_mt>(config.file);
+    try {
+      sink = std::make_shared<spdlog::sinks::basic_file_sink_mt>(config.file);
+    } catch (spdlog::spdlog_ex const& error) {
+      trouble =
+          error.what();  // a program that cannot write its log file still tells standard error
+    }
+  }
+  if (sink) {
+    // The file is open.
   } else if (config.color) {
     sink = std::make_shared<spdlog::sinks::stderr_color_sink_mt>();
   } else {
@@ -95,6 +105,10 @@ Logger::Logger(LogConfig config) : impl_(std::make_unique<Impl>()), level_(confi
   impl_->sink->flush_on(spdlog::level::info);
   impl_->sink->set_pattern(config.json ? R"({"time":"%Y-%m-%dT%H:%M:%S.%f%z",%v)"
                                        : "%Y/%m/%d %H:%M:%S.%f %n[%P] <%^%l%$>: %v");
+  if (!trouble.empty()) {
+    warn("the log file can't be opened, logging to standard error",
+         {{"file", config.file}, {"error", trouble}});
+  }
 }
 
 Logger::~Logger() {
