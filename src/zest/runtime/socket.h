@@ -4,6 +4,10 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
+
+#include <sys/socket.h>
 
 #include "zest/base/bytes.h"
 #include "zest/base/context.h"
@@ -31,6 +35,19 @@ class UniqueFd {
  private:
   int fd_ = -1;
 };
+
+/// A numeric address with its port, as bind(2) and connect(2) take it.
+struct Endpoint {
+  sockaddr_storage address{};
+  socklen_t length = 0;
+};
+
+/// The addresses of a host, in the order to try them; a numeric `host` is taken as it is. Blocks no
+/// loop: getaddrinfo runs on a thread of its own, which is left behind when the deadline or a stop
+/// comes first. May suspend. Errors: ENOENT (no such host), EAGAIN (name servers away), EINTR,
+/// ETIMEDOUT.
+Result<std::vector<Endpoint>> resolve(Context const& ctx, std::string const& host,
+                                      std::uint16_t port);
 
 /// A connected stream. One fiber reads and one writes at a time.
 class Socket {

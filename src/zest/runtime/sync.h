@@ -3,11 +3,11 @@
 // across a suspension.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
-#include <deque>
-#include <memory>
 #include <mutex>
+#include <stop_token>
 
 #include "zest/base/context.h"
 #include "zest/base/result.h"
@@ -15,37 +15,84 @@
 
 namespace zest {
 
+class LoopBase;
+
 namespace detail {
+
 struct Waiter;
-/// FIFO of suspended fibers, guarded by the owner's mutex.
-class WaitQueue;
+enum class Wakeup : std::uint8_t;
+
+/// FIFO of those who wait, guarded by its owner's mutex.
+class WaitQueue {
+ public:
+  void push(Waiter& waiter) noexcept;
+  void remove(Waiter& waiter) noexcept;
+  [[nodiscard]] Waiter* front() const noexcept { return head_; }
+  [[nodiscard]] bool empty() const noexcept { return head_ == nullptr; }
+  [[nodiscard]] std::size_t size() const noexcept { return size_; }
+
+ private:
+  Waiter* head_ = nullptr;
+  Waiter* tail_ = nullptr;
+  std::size_t size_ = 0;
+};
+
+/// Counts users of something and lets others wait until there is none; what Gate and Scope are made
+/// of.
+class UserCount {
+ public:
+  /// False once closed.
+  [[nodiscard]] bool enter() noexcept;
+  void leave() noexcept;
+  /// Suspends until nobody is inside; with `close`, newcomers are refused from now on.
+  void wait_idle(bool close) noexcept;
+  [[nodiscard]] bool closed() const noexcept;
+  [[nodiscard]] std::size_t inside() const noexcept;
+
+ private:
+  std::atomic<std::uint64_t> state_{0};  ///< Number of users times 4, and two flags.
+  std::mutex mutex_;
+  WaitQueue waiting_;
+};
+
 }  // namespace detail
 
 /// Mutual exclusion between fibers; FIFO hand-off. Works with std::lock_guard and std::unique_lock.
 class FiberMutex {
  public:
-  FiberMutex();
-  ~FiberMutex();
+  FiberMutex() = default;
   FiberMutex(FiberMutex const&) = delete;
   FiberMutex& operator=(FiberMutex const&) = delete;
 
   /// Suspends until owned; not interruptible.
-  void lock();
+  void lock() {
+    std::uint32_t expected = kFree;
+    if (!state_.compare_exchange_strong(expected, kLocked, std::memory_order_acquire))
+        [[unlikely]] {
+      lock_slowly(nullptr);
+    }
+  }
   [[nodiscard]] bool try_lock() noexcept;
   void unlock();
   /// lock() that gives up: EINTR, ETIMEDOUT.
   Result<void> lock(Context const& ctx);
 
  private:
-  struct Impl;
-  std::unique_ptr<Impl> impl_;
+  enum State : std::uint32_t { kFree, kLocked, kContended };
+  /// Under the mutex: true when somebody holds the lock, who will now look at the queue; false when
+  /// it's ours.
+  bool mark_contended() noexcept;
+  detail::Wakeup lock_slowly(Context const* ctx);
+
+  std::atomic<std::uint32_t> state_{kFree};
+  std::mutex mutex_;  ///< Guards the queue and every change from and to kContended.
+  detail::WaitQueue queue_;
 };
 
 /// Many readers or one writer, FIFO so that neither starves. Works with std::shared_lock.
 class FiberSharedMutex {
  public:
-  FiberSharedMutex();
-  ~FiberSharedMutex();
+  FiberSharedMutex() = default;
   FiberSharedMutex(FiberSharedMutex const&) = delete;
   FiberSharedMutex& operator=(FiberSharedMutex const&) = delete;
 
@@ -57,15 +104,21 @@ class FiberSharedMutex {
   void unlock_shared();
 
  private:
-  struct Impl;
-  std::unique_ptr<Impl> impl_;
+  void lock_slowly(bool exclusive);
+  void unlock_slowly(std::uint64_t share);
+  /// Hands the lock to whoever may have it now; under the mutex. Returns those to be woken after
+  /// it's released.
+  detail::Waiter* grant() noexcept;
+
+  std::atomic<std::uint64_t> state_{0};  ///< Number of readers times 4, and two flags.
+  std::mutex mutex_;                     ///< Guards the queue and, while somebody waits, the state.
+  detail::WaitQueue queue_;
 };
 
 /// Condition variable for a FiberMutex.
 class FiberCondition {
  public:
-  FiberCondition();
-  ~FiberCondition();
+  FiberCondition() = default;
   FiberCondition(FiberCondition const&) = delete;
   FiberCondition& operator=(FiberCondition const&) = delete;
 
@@ -79,15 +132,16 @@ class FiberCondition {
   void notify_all();
 
  private:
-  struct Impl;
-  std::unique_ptr<Impl> impl_;
+  detail::Wakeup wait_for(Context const* ctx, std::unique_lock<FiberMutex>& lock);
+
+  std::mutex mutex_;
+  detail::WaitQueue queue_;
 };
 
 /// Counts units of something limited (bytes of memory, requests under way); FIFO.
 class Semaphore {
  public:
-  explicit Semaphore(std::uint64_t units);
-  ~Semaphore();
+  explicit Semaphore(std::uint64_t units) : total_(units), available_(units) {}
   Semaphore(Semaphore const&) = delete;
   Semaphore& operator=(Semaphore const&) = delete;
 
@@ -100,15 +154,19 @@ class Semaphore {
   [[nodiscard]] std::size_t waiters() const noexcept;
 
  private:
-  struct Impl;
-  std::unique_ptr<Impl> impl_;
+  /// Serves waiters from the front as far as units suffice; under the mutex.
+  detail::Waiter* grant() noexcept;
+
+  std::uint64_t const total_;
+  mutable std::mutex mutex_;
+  std::uint64_t available_;
+  detail::WaitQueue queue_;
 };
 
 /// A one-shot event: set() wakes everybody, later waits return at once.
 class Event {
  public:
-  Event();
-  ~Event();
+  Event() = default;
   Event(Event const&) = delete;
   Event& operator=(Event const&) = delete;
 
@@ -118,8 +176,11 @@ class Event {
   Result<void> wait(Context const& ctx);
 
  private:
-  struct Impl;
-  std::unique_ptr<Impl> impl_;
+  detail::Wakeup wait_for(Context const* ctx);
+
+  std::mutex mutex_;
+  std::atomic<bool> set_{false};
+  detail::WaitQueue queue_;
 };
 
 /// Lets requests in until it is closed, and close() waits for those inside. The way a door shuts
@@ -134,21 +195,19 @@ class Gate {
   [[nodiscard]] bool closed() const noexcept;
   [[nodiscard]] std::size_t inside() const noexcept;
 
-  Gate();
-  ~Gate();
+  Gate() = default;
   Gate(Gate const&) = delete;
   Gate& operator=(Gate const&) = delete;
 
  private:
-  struct Impl;
-  std::unique_ptr<Impl> impl_;
+  detail::UserCount users_;
 };
 
 /// Owns fibers. Every fiber belongs to a scope, and the scope must be joined before it is
 /// destroyed.
 class Scope {
  public:
-  Scope();
+  Scope() = default;
   ~Scope();  ///< Asserts that all fibers ended.
   Scope(Scope const&) = delete;
   Scope& operator=(Scope const&) = delete;
@@ -164,9 +223,9 @@ class Scope {
   [[nodiscard]] std::size_t running() const noexcept;
 
  private:
-  friend class LoopBase;
-  struct Impl;
-  std::unique_ptr<Impl> impl_;
+  friend class LoopBase;  // counts its fibers here
+  detail::UserCount fibers_;
+  std::stop_source stop_;
 };
 
 }  // namespace zest

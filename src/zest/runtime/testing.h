@@ -12,5 +12,7 @@ namespace zest::testing {
 void run_simulated(std::function<void()> const& fn, std::uint64_t seed = 1);
 /// On a real loop (epoll, or `kind`) on the calling thread.
 void run_on_loop(std::function<void()> const& fn, LoopKind kind = LoopKind::epoll);
+/// False where the kernel or a seccomp profile forbids io_uring: tests on it say so and skip.
+bool uring_works();
 
 }  // namespace zest::testing
