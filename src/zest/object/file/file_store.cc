@@ -1,0 +1,395 @@
+#include "zest/object/file/file_store.h"
+
+#include <fcntl.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <set>
+#include <span>
+#include <string_view>
+#include <utility>
+
+#include "zest/format/object_name.h"
+#include "zest/object/file/file_error.h"
+#include "zest/object/file/file_list.h"
+#include "zest/runtime/socket.h"
+
+namespace zest {
+namespace {
+
+using file_store::path_error;
+
+/// Cleaners may remove a directory between its creation and the creation of a file in it, again and
+/// again; somebody who does that ten times in a row is no race any more.
+constexpr int kCreateAttemptsMax = 10;
+
+constexpr std::size_t kIovecsMax = 64;
+
+bool missing(int number) noexcept {
+  return number == ENOENT || number == ENOTDIR;
+}
+
+Result<void> check_key(std::string_view key) {
+  std::string_view rest = key;
+  while (true) {
+    auto const slash = rest.find('/');
+    auto const component = rest.substr(0, slash);
+    if (component.empty() || component == "." || component == ".." ||
+        component.find('\0') != std::string_view::npos) {
+      return Error(Errc::inval, Fault::bug,
+                   "no key of the file storage: \"" + std::string(key) + "\"");
+    }
+    if (slash == std::string_view::npos) {
+      return {};
+    }
+    rest.remove_prefix(slash + 1);
+  }
+}
+
+/// A temporary file; removed on destruction unless it was renamed.
+class TempFile {
+ public:
+  TempFile(UniqueFd fd, std::string path) : fd_(std::move(fd)), path_(std::move(path)) {}
+  TempFile(TempFile&& other) noexcept
+      : fd_(std::move(other.fd_)), path_(std::exchange(other.path_, {})) {}
+  TempFile& operator=(TempFile&&) = delete;
+  ~TempFile() {
+    if (!path_.empty()) {
+      ::unlink(path_.c_str());
+    }
+  }
+
+  Result<void> write(std::span<ByteView const> parts) {
+    iovec vectors[kIovecsMax];
+    std::size_t next = 0;  // first part that isn't written
+    std::size_t done = 0;  // bytes of it that are
+    while (true) {
+      std::size_t count = 0;
+      for (std::size_t i = next; i < parts.size() && count < kIovecsMax; ++i) {
+        auto const part = i == next ? parts[i].subspan(done) : parts[i];
+        // writev only reads from where iov_base points to.
+        vectors[count++] = {const_cast<std::byte*>(part.data()), part.size()};
+      }
+      if (count == 0) {
+        return {};
+      }
+      auto const n = ::writev(fd_.get(), vectors, static_cast<int>(count));
+      if (n < 0) {
+        int const number = errno;
+        if (number == EINTR) {
+          continue;
+        }
+        return path_error(number, "writing", path_);
+      }
+      done += static_cast<std::size_t>(n);
+      while (next < parts.size() && done >= parts[next].size()) {
+        done -= parts[next].size();
+        ++next;
+      }
+    }
+  }
+
+  Result<void> sync() {
+    if (::fdatasync(fd_.get()) != 0) {
+      int const number = errno;
+      return path_error(number, "flushing to disk", path_);
+    }
+    return {};
+  }
+
+  /// Network file systems report a full disk at close.
+  Result<void> close() {
+    if (::close(fd_.release()) != 0) {
+      if (int const number = errno; number != EINTR) {
+        return path_error(number, "closing", path_);
+      }
+    }
+    return {};
+  }
+
+  /// The errno of rename(2), 0 on success.
+  [[nodiscard]] int rename_to(std::string const& target) noexcept {
+    if (::rename(path_.c_str(), target.c_str()) != 0) {
+      return errno;
+    }
+    path_.clear();
+    return 0;
+  }
+
+ private:
+  UniqueFd fd_;
+  std::string path_;
+};
+
+class FileStore final : public ObjectStore {
+ public:
+  FileStore(FileStoreOptions options, BlockingPool& pool)
+      : root_(std::move(options.root)), fsync_on_put_(options.fsync_on_put), pool_(pool) {
+    capabilities_.durable_put = fsync_on_put_;
+    std::uint64_t seed = 0;
+    if (::getrandom(&seed, sizeof seed, GRND_NONBLOCK) == sizeof seed) {
+      temp_number_ = seed >> 1;
+    }
+  }
+
+  [[nodiscard]] StoreCapabilities const& capabilities() const noexcept override {
+    return capabilities_;
+  }
+  [[nodiscard]] std::string describe() const override { return "file://" + root_; }
+
+  Result<void> create(Context const&) override {
+    return pool_.run([&]() -> Result<void> {
+      return root_ == "/" ? Result<void>() : make_directories(root_, 1);
+    });
+  }
+  Result<std::size_t> get(Context const&, std::string_view key, ByteRange range,
+                          ByteSpan out) override {
+    ZEST_CHECK(check_key(key));
+    return pool_.run([&] { return get_blocking(key, range, out); });
+  }
+  Result<void> put(Context const&, std::string_view key, std::span<ByteView const> parts) override {
+    ZEST_CHECK(check_key(key));
+    return pool_.run([&] { return put_blocking(key, parts); });
+  }
+  Result<void> remove(Context const&, std::string_view key) override {
+    bool const directory = key.ends_with('/');
+    ZEST_CHECK(check_key(directory ? key.substr(0, key.size() - 1) : key));
+    return pool_.run([&] { return remove_blocking(key, directory); });
+  }
+  Result<ObjectInfo> head(Context const&, std::string_view key) override {
+    ZEST_CHECK(check_key(key));
+    return pool_.run([&] { return head_blocking(key); });
+  }
+  Result<ObjectPage> list(Context const& ctx, ListObjects const& request) override {
+    return pool_.run([&] { return file_store::list_tree(root_, request, ctx.stop); });
+  }
+  Result<void> sync(Context const&, std::span<std::string const> keys) override {
+    for (auto const& key : keys) {
+      ZEST_CHECK(check_key(key));
+    }
+    if (fsync_on_put_ || keys.empty()) {
+      return {};
+    }
+    return pool_.run([&] { return sync_blocking(keys); });
+  }
+
+ private:
+  [[nodiscard]] std::string path_of(std::string_view key) const {
+    std::string path = root_;
+    path += key;
+    return path;
+  }
+
+  Result<std::size_t> get_blocking(std::string_view key, ByteRange range, ByteSpan out) {
+    auto const path = path_of(key);
+    UniqueFd const fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    if (!fd) {
+      int const number = errno;
+      if (missing(number)) {
+        return Errc::noent;
+      }
+      return path_error(number, "opening", path);
+    }
+    std::size_t const wanted = std::min<std::uint64_t>(range.length, out.size());
+    std::size_t done = 0;
+    while (done < wanted) {
+      auto const n = ::pread(fd.get(), out.data() + done, wanted - done,
+                             static_cast<off_t>(range.offset + done));
+      if (n < 0) {
+        int const number = errno;
+        if (number == EINTR) {
+          continue;
+        }
+        if (number == EISDIR) {
+          return Errc::noent;  // keys name files; a directory is no object
+        }
+        return path_error(number, "reading", path);
+      }
+      if (n == 0) {
+        break;
+      }
+      done += static_cast<std::size_t>(n);
+    }
+    if (done == 0 && range.offset > 0 && wanted > 0) {
+      return Error(Errc::inval, Fault::semantic, "range starts past the end of " + path);
+    }
+    return done;
+  }
+
+  Result<void> put_blocking(std::string_view key, std::span<ByteView const> parts) {
+    auto const path = path_of(key);
+    for (int attempt = 1;; ++attempt) {
+      int number = 0;
+      {
+        auto temp = create_temp(path, number);
+        if (number == 0) {
+          ZEST_CHECK(temp.write(parts));
+          if (fsync_on_put_) {
+            ZEST_CHECK(temp.sync());
+          }
+          ZEST_CHECK(temp.close());
+          number = temp.rename_to(path);
+        }
+      }
+      if (number == 0) {
+        break;
+      }
+      if (number != ENOENT || attempt == kCreateAttemptsMax) {
+        return path_error(number, "creating", path);
+      }
+      ZEST_CHECK(make_directories(path.substr(0, path.rfind('/') + 1), root_.size()));
+    }
+    if (fsync_on_put_) {
+      std::string const keys[] = {std::string(key)};
+      return sync_directories(keys);
+    }
+    return {};
+  }
+
+  /// A new temporary sibling of `path`; `number` is the errno, ENOENT when the directory is
+  /// missing.
+  TempFile create_temp(std::string const& path, int& number) {
+    auto const base = path.rfind('/') + 1;
+    while (true) {
+      auto temp = path.substr(0, base) +
+                  temp_object_name(std::string_view(path).substr(base),
+                                   temp_number_.fetch_add(1, std::memory_order_relaxed));
+      UniqueFd fd(::open(temp.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
+      number = fd ? 0 : errno;
+      if (number == EEXIST || number == EINTR) {
+        continue;
+      }
+      return {std::move(fd), number == 0 ? std::move(temp) : std::string()};
+    }
+  }
+
+  /// mkdir -p of `dir` (ends with '/'), for components that end behind the first `exists` bytes.
+  Result<void> make_directories(std::string const& dir, std::size_t exists) {
+    // Most often only the last one or two are missing: find where to start from below.
+    std::size_t end = dir.size() - 1;
+    int number = 0;
+    while (end >= exists && (number = make_directory(dir.substr(0, end))) == ENOENT) {
+      end = dir.rfind('/', end - 1);
+    }
+    if (end < exists) {
+      return Error(Errc::io, Fault::semantic,
+                   "the bucket's directory " + root_ +
+                       " does not exist (is its disk mounted? it is created by format only)");
+    }
+    while (number == 0 || number == ENOENT) {
+      // ENOENT from here on is a race with somebody who removes directories: the caller tries
+      // again.
+      end = dir.find('/', end + 1);
+      if (end == std::string::npos || number == ENOENT) {
+        return {};
+      }
+      number = make_directory(dir.substr(0, end));
+    }
+    return path_error(number, "creating directory", dir.substr(0, end));
+  }
+
+  /// The errno of mkdir(2); 0 also when it is there already.
+  static int make_directory(std::string const& path) noexcept {
+    if (::mkdir(path.c_str(), 0777) == 0 || errno == EEXIST) {
+      return 0;
+    }
+    return errno;
+  }
+
+  Result<void> remove_blocking(std::string_view key, bool directory) {
+    auto const path = path_of(key);
+    if ((directory ? ::rmdir(path.c_str()) : ::unlink(path.c_str())) != 0) {
+      int const number = errno;
+      if (!missing(number) && number != ENOTEMPTY && !(number == EISDIR && !directory)) {
+        return path_error(number, "removing", path);
+      }
+    }
+    return {};
+  }
+
+  Result<ObjectInfo> head_blocking(std::string_view key) {
+    auto const path = path_of(key);
+    struct stat st{};
+    if (::stat(path.c_str(), &st) != 0) {
+      int const number = errno;
+      if (missing(number)) {
+        return Errc::noent;
+      }
+      return path_error(number, "looking at", path);
+    }
+    if (!S_ISREG(st.st_mode)) {
+      return Errc::noent;
+    }
+    return ObjectInfo{.key = std::string(key),
+                      .size = static_cast<std::uint64_t>(st.st_size),
+                      .mtime = {st.st_mtim.tv_sec, static_cast<std::uint32_t>(st.st_mtim.tv_nsec)}};
+  }
+
+  Result<void> sync_blocking(std::span<std::string const> keys) {
+    for (auto const& key : keys) {
+      ZEST_CHECK(sync_path(path_of(key), O_RDONLY));
+    }
+    return sync_directories(keys);
+  }
+
+  /// A new file is safe when its directory's entry is, and that directory's, up to the root.
+  Result<void> sync_directories(std::span<std::string const> keys) {
+    std::set<std::string, std::less<>> directories;
+    for (auto const& key : keys) {
+      for (auto slash = key.rfind('/');; slash = key.rfind('/', slash - 1)) {
+        auto const length = slash == std::string::npos ? 0 : slash + 1;
+        if (!directories.insert(key.substr(0, length)).second || length == 0) {
+          break;  // its parents are in the set already
+        }
+      }
+    }
+    for (auto const& directory : directories) {
+      ZEST_CHECK(sync_path(root_ + directory, O_RDONLY | O_DIRECTORY));
+    }
+    return {};
+  }
+
+  static Result<void> sync_path(std::string const& path, int flags) {
+    UniqueFd const fd(::open(path.c_str(), flags | O_CLOEXEC));
+    if (!fd) {
+      int const number = errno;
+      return path_error(number, "opening for a flush", path);
+    }
+    bool const directory = (flags & O_DIRECTORY) != 0;
+    if ((directory ? ::fsync(fd.get()) : ::fdatasync(fd.get())) != 0) {
+      int const number = errno;
+      // Some network file systems have no fsync of directories: there it is not needed either.
+      if (!(directory && (number == EINVAL || number == ENOTSUP))) {
+        return path_error(number, "flushing to disk", path);
+      }
+    }
+    return {};
+  }
+
+  std::string const root_;
+  bool const fsync_on_put_;
+  BlockingPool& pool_;
+  StoreCapabilities capabilities_;
+  std::atomic<std::uint64_t> temp_number_{1};
+};
+
+}  // namespace
+
+Result<std::unique_ptr<ObjectStore>> make_file_store(FileStoreOptions options, BlockingPool& pool) {
+  if (!options.root.starts_with('/')) {
+    return Error(Errc::inval, Fault::semantic,
+                 "the bucket of the file storage must be an absolute directory, not \"" +
+                     options.root + "\"");
+  }
+  if (!options.root.ends_with('/')) {
+    options.root += '/';
+  }
+  return std::unique_ptr<ObjectStore>(std::make_unique<FileStore>(std::move(options), pool));
+}
+
+}  // namespace zest
