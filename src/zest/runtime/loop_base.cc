@@ -65,9 +65,6 @@ LoopBase::LoopBase(LoopOptions const& options, Logger* log) : options_(options),
 }
 
 LoopBase::~LoopBase() {
-  while (visitors_.load(std::memory_order_acquire) != 0) {
-    ::sched_yield();
-  }
   // A fiber that is destroyed while suspended runs no destructors, so its scope should have been
   // joined.
   ZEST_ASSERT(live_fibers() == 0);
@@ -82,7 +79,7 @@ Fiber* LoopBase::current_fiber_of_thread() noexcept {
   return loop == nullptr ? nullptr : loop->current_;
 }
 
-LoopBase::Running::Running(LoopBase& loop) noexcept {
+LoopBase::Running::Running(LoopBase& loop) noexcept : loop_(loop) {
   ZEST_ASSERT(serving_loop == nullptr);
   serving_loop = &loop;
   loop.home_.bind_to_thread();
@@ -90,6 +87,9 @@ LoopBase::Running::Running(LoopBase& loop) noexcept {
 
 LoopBase::Running::~Running() {
   serving_loop = nullptr;
+  while (loop_.visitors_.load(std::memory_order_acquire) != 0) {
+    ::sched_yield();
+  }
 }
 
 // --- the turn

@@ -6,8 +6,8 @@
 // inbox alone: a list under a mutex and an interrupt(), which costs a system call and is therefore
 // sent only to a loop that sleeps or is about to.
 //
-// A waker may still be inside post() when the fiber it woke has already ended the loop; the
-// destructor waits for such stragglers (`visitors_`), so waking the last fiber of a loop is safe.
+// A waker may still be inside wake() when the fiber it woke has already ended the loop; run() doesn't
+// return before such stragglers (`visitors_`) have left, so waking the last fiber of a loop is safe.
 #pragma once
 
 #include <atomic>
@@ -159,7 +159,8 @@ class LoopBase : public Loop {
   std::uint64_t stalls_unreported_ = 0;
 };
 
-/// Marks the calling thread as the loop's for the duration of run().
+/// Marks the calling thread as the loop's for the duration of run(), and ends it when no other
+/// thread is inside.
 class LoopBase::Running {
  public:
   explicit Running(LoopBase& loop) noexcept;
@@ -168,6 +169,7 @@ class LoopBase::Running {
   Running& operator=(Running const&) = delete;
 
  private:
+  LoopBase& loop_;
   OverflowReporter reporter_;
 };
 
