@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "zest/base/clock.h"
+#include "zest/runtime/mutex.h"
 
 namespace zest {
 namespace {
@@ -120,7 +121,7 @@ class MemStore final : public ObjectStore {
 
   MemStoreOptions const options_;
   StoreCapabilities capabilities_;
-  std::mutex mutex_;
+  Mutex mutex_;
   std::map<std::string, Object, std::less<>> objects_;
   std::uint64_t used_ = 0;
 };
