@@ -44,6 +44,8 @@ struct VfsConfig {
   SyncPolicy sync = SyncPolicy::close;
   std::string mount_point;
   std::string version;
+  bool background_jobs = true;     ///< the hourly jobs: deleted files, garbage slices, trash
+  std::size_t deletions_max = 10;  ///< files and slices being deleted at once
 };
 
 /// A file handle of this client; never 0.

@@ -1,0 +1,86 @@
+// The state of a mounted volume and the small steps that its operations share.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "zest/runtime/loop.h"
+#include "zest/vfs/access_log.h"
+#include "zest/vfs/env.h"
+#include "zest/vfs/file_state.h"
+#include "zest/vfs/handles.h"
+#include "zest/vfs/internal_files.h"
+#include "zest/vfs/jobs.h"
+
+namespace zest::vfs {
+
+struct Vfs::Impl {
+  Impl(VfsConfig configuration, Services modules);
+
+  Env env;
+  AccessLog access_log;
+  InternalFiles internal;
+  FileTable files;
+  DirtyFiles dirty;
+  Jobs jobs;
+  HandleTable handles;
+  Scope periodic;  ///< the flusher and the cleaning
+  bool started = false;
+
+  [[nodiscard]] meta::Meta& meta() noexcept { return env.services.meta; }
+
+  // ---- replies
+  /// Attributes as this client sees them: with its pending writes. `before` is Env::epoch before
+  /// meta was asked.
+  Attr merge(Ino ino, Attr const& fetched, std::uint64_t before);
+  EntryReply entry(Ino ino, Attr const& fetched, std::uint64_t before);
+  AttrReply attr_reply(Ino ino, Attr const& fetched, std::uint64_t before);
+  /// An own change of attributes succeeded.
+  void changed(Ino ino, Attr const& attr, std::uint64_t before);
+
+  // ---- checks
+  /// EEXIST for a name that belongs to the file system, ENAMETOOLONG.
+  Result<void> check_new_name(Ino parent, std::string_view name) const;
+  /// EPERM for a name that belongs to the file system, ENAMETOOLONG.
+  Result<void> check_old_name(Ino parent, std::string_view name) const;
+  Result<void> check_writable() const;
+
+  // ---- steps
+  /// Opens what meta has counted as open (`attr` is its answer) or fails and closes it.
+  OpenReply opened(FilePtr const& file, Attr const& attr, std::uint64_t before,
+                   std::uint32_t flags);
+  Result<OpenReply> open_file(Context const& ctx, Ino ino, std::uint32_t flags, bool created);
+  /// meta.close and what follows from it.
+  void close_file(Ino ino);
+  void deleted(meta::UnlinkReply const& reply);
+  Result<Attr> truncate(Context const& ctx, Ino ino, std::uint64_t length, bool by_handle);
+  /// Drops setuid and setgid bits on behalf of the kernel, when the file has any.
+  Result<void> kill_suidgid(FileState& file);
+
+  /// Runs an operation; when somebody reads `.accesslog`, writes a line about it.
+  /// `describe(result)` makes its text and is called only then.
+  template <class Fn, class Describe>
+  auto traced(Context const& ctx, std::string_view op, Fn&& fn, Describe&& describe_line)
+      -> decltype(fn()) {
+    if (!access_log.active()) [[likely]] {
+      return fn();
+    }
+    auto& loop = *Loop::current();
+    auto const start = loop.now();
+    auto result = fn();
+    access_log.write(ctx.caller, {.op = op,
+                                  .what = describe_line(result),
+                                  .error = result.ok() ? 0 : result.error().number(),
+                                  .end = loop.wall(),
+                                  .elapsed = loop.now() - start});
+    return result;
+  }
+};
+
+// Texts of access log lines.
+std::string describe_args(std::string_view args);
+std::string describe_entry(std::string_view args, Result<EntryReply> const& result);
+std::string describe_attr(std::string_view args, Ino ino, Result<AttrReply> const& result);
+
+}  // namespace zest::vfs
