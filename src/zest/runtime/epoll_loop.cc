@@ -45,6 +45,7 @@ Result<std::unique_ptr<Loop>> EpollLoop::create(LoopOptions const& options, Logg
   if (::epoll_ctl(epoll.get(), EPOLL_CTL_ADD, event.get(), &registration) != 0) {
     return Error::from_errno(errno, "an event loop can't be made: epoll_ctl");
   }
+  // tidy: allow(new) the constructor is private
   return std::unique_ptr<Loop>(new EpollLoop(options, log, std::move(epoll), std::move(event)));
 }
 

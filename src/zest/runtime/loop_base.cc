@@ -188,6 +188,7 @@ Fiber* LoopBase::new_fiber() {
   }
   if (live_ == 0) {
     // Nobody would ever take up what waits: there is no way on.
+    // tidy: allow(printf) there may be no logger, and the program ends here
     std::fprintf(stderr, "zest: %s\n", created.error().text().c_str());
     std::abort();
   }

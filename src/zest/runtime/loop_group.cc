@@ -61,6 +61,7 @@ LoopGroup::~LoopGroup() {
 }
 
 Result<std::unique_ptr<LoopGroup>> LoopGroup::create(LoopGroupOptions const& options, Logger& log) {
+  // tidy: allow(new) the constructor is private
   std::unique_ptr<LoopGroup> group(new LoopGroup);
   std::size_t const count = options.loops == 0 ? usable_cores() : options.loops;
   auto kind = options.kind;
@@ -86,7 +87,8 @@ Result<std::unique_ptr<LoopGroup>> LoopGroup::create(LoopGroupOptions const& opt
       member.thread = std::thread(std::move(serve));
     } catch (std::system_error const& error) {
       group->impl_->members.pop_back();
-      return Error::from_errno(error.code().value(), "a loop's thread can't be started");
+      return Error::from_errno(error.code().value() /* tidy: allow(value) of an error_code */,
+                               "a loop's thread can't be started");
     }
     ZEST_TRY(member.loop, answer.get());
     // What the first loop found out holds for all, and is logged once.

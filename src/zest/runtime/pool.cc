@@ -125,6 +125,7 @@ void BlockingPool::Impl::work() noexcept {
     running_gauge.add(1);
     try {
       job->task();
+      // tidy: allow(catch_all) whatever the job throws belongs to the fiber that waits for it
     } catch (...) {
       job->thrown = std::current_exception();
     }

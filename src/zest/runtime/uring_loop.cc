@@ -55,6 +55,7 @@ Result<std::unique_ptr<Loop>> UringLoop::create(LoopOptions const& options, Logg
   if (!event) {
     return Error::from_errno(errno, "an event loop can't be made: eventfd");
   }
+  // tidy: allow(new) the constructor is private
   std::unique_ptr<UringLoop> loop(new UringLoop(options, log, std::move(event)));
   ZEST_CHECK(loop->set_up());
   return std::unique_ptr<Loop>(std::move(loop));
