@@ -1,0 +1,150 @@
+// The engines that take part, and what their tests share.
+#include <stdlib.h>  // NOLINT(modernize-deprecated-headers): mkdtemp
+
+#include <filesystem>
+#include <utility>
+
+#include "tests/conformance/engine/engine_suite.h"
+#include "zest/meta/engine/memory/memory.h"
+#include "zest/meta/engine/sql/sqlite.h"
+#include "zest/runtime/testing.h"
+
+namespace zest::meta::testing {
+
+namespace {
+
+class MemoryFixture final : public EngineFixture {
+ public:
+  explicit MemoryFixture(MemoryEngineOptions options) : options_(std::move(options)) {}
+  std::unique_ptr<Engine> connect() override { return make_memory_engine(options_); }
+
+ private:
+  MemoryEngineOptions options_;
+};
+
+class SqliteFixture final : public EngineFixture {
+ public:
+  explicit SqliteFixture(std::string prefix) : prefix_(std::move(prefix)) {
+    auto pattern = (std::filesystem::temp_directory_path() / "zest-engine-XXXXXX").string();
+    folder_ = mkdtemp(pattern.data());
+  }
+  ~SqliteFixture() override { std::filesystem::remove_all(folder_); }
+  std::unique_ptr<Engine> connect() override {
+    return must(
+        open_sqlite({.path = folder_ / "volume.db", .table_prefix = prefix_}, log, metrics));
+  }
+
+ private:
+  std::string prefix_;
+  std::filesystem::path folder_;
+};
+
+EngineCase memory_case(std::string name, MemoryEngineOptions const& options) {
+  return {.name = std::move(name),
+          .make = [options] { return std::make_unique<MemoryFixture>(options); }};
+}
+
+EngineCase sqlite_case(std::string name, std::string const& prefix) {
+  return {.name = std::move(name),
+          .make = [prefix] { return std::make_unique<SqliteFixture>(prefix); },
+          .many_clients = true};
+}
+
+}  // namespace
+
+std::vector<EngineCase> engine_cases() {
+  return {
+      memory_case("Memory", {}),
+      memory_case("MemoryLikeRedis",
+                  {.usage_in_commit = true, .ordered_listing = false, .parents_stored = true}),
+      sqlite_case("Sqlite", ""),
+      sqlite_case("SqlitePrefixed", "second_volume"),
+  };
+}
+
+void EngineTest::run(std::function<void()> const& body) {
+  run_empty([&] {
+    must(engine().initialize(ctx, kSettingText, root_attr(), trash_attr()));
+    body();
+  });
+}
+
+void EngineTest::run_empty(std::function<void()> const& body) {
+  zest::testing::run_on_loop([&] {
+    fixture_ = GetParam().make();
+    engine_ = fixture_->connect();
+    if (engine_ == nullptr) {
+      ADD_FAILURE() << "no connection to the database";
+      return;
+    }
+    body();
+    EXPECT_EQ(fixture_->log.error_count(), 0U);
+    engine_.reset();
+    fixture_.reset();
+  });
+}
+
+void EngineTest::reconnect() {
+  engine_.reset();
+  engine_ = fixture_->connect();
+}
+
+Value EngineTest::get_from(Engine& engine, Key const& key) {
+  Context const ctx;
+  auto values = must(engine.fetch(ctx, std::span(&key, 1)));
+  EXPECT_EQ(values.size(), 1U);
+  return values.empty() ? Value() : std::move(values.front());
+}
+
+void EngineTest::must_commit(Commit commit) {
+  Context const context;
+  must(engine().commit(context, commit));
+}
+
+bool EngineTest::try_commit_on(Engine& engine, Commit commit) {
+  Context const ctx;
+  auto const result = engine.commit(ctx, commit);
+  if (result.ok()) {
+    return true;
+  }
+  EXPECT_EQ(result.error().fault(), Fault::conflict) << result.error().text();
+  return false;
+}
+
+Attr some_attr(std::uint32_t seed) {
+  return {.flags = static_cast<std::uint8_t>(seed % 64),
+          .type = FileType::regular,
+          .mode = static_cast<std::uint16_t>(seed & 07777U),
+          .uid = 1000 + seed,
+          .gid = 2000 + seed,
+          .atime = {.sec = 1'700'000'000 + seed, .nsec = 123'456'789},
+          .mtime = {.sec = 1'700'000'100 + seed, .nsec = 999'999'999},
+          .ctime = {.sec = 1'700'000'200 + seed, .nsec = 1},
+          .nlink = 1 + seed % 7,
+          .length = std::uint64_t{seed} << 30U,
+          .rdev = seed + 5,
+          .parent = Ino{seed + 1},
+          .access_acl = seed % 3,
+          .default_acl = seed % 5,
+          .tier = static_cast<std::uint8_t>(seed % 4)};
+}
+
+Attr root_attr() {
+  Attr attr = some_attr(0);
+  attr.type = FileType::directory;
+  attr.mode = 0777;
+  attr.uid = 0;
+  attr.gid = 0;
+  attr.nlink = 2;
+  attr.length = 4096;
+  attr.parent = kRootIno;
+  return attr;
+}
+
+Attr trash_attr() {
+  Attr attr = root_attr();
+  attr.mode = 0555;
+  return attr;
+}
+
+}  // namespace zest::meta::testing
