@@ -61,6 +61,8 @@ struct UnlinkReply {
   /// The file's data are no longer needed by anybody: delete_file_data(ino, length).
   bool data_unused = false;
   std::uint64_t length = 0;
+  /// This client has the file open: it lives on until the last close.
+  bool sustained = false;
 };
 
 enum RenameFlag : std::uint32_t { kRenameNoReplace = 1, kRenameExchange = 2, kRenameRestore = 32 };

@@ -22,11 +22,15 @@ namespace zest::meta {
 class Txn {
  public:
   /// `now` is the time stamp of everything this attempt writes.
-  Txn(Engine& engine, Context const& ctx, WallTime now) : engine_(engine), ctx_(ctx), now_(now) {}
+  Txn(Engine& engine, Context const& ctx, WallTime now, unsigned attempt = 0)
+      : engine_(engine), ctx_(ctx), now_(now), attempt_(attempt) {}
   Txn(Txn const&) = delete;
   Txn& operator=(Txn const&) = delete;
 
   [[nodiscard]] WallTime now() const noexcept { return now_; }
+  /// 0 at the first try. A body may skip a read that its conditions check anyway and do it only
+  /// after a conflict, when it needs to know why.
+  [[nodiscard]] unsigned attempt() const noexcept { return attempt_; }
   [[nodiscard]] Context const& context() const noexcept { return ctx_; }
   [[nodiscard]] Caller const& caller() const noexcept { return ctx_.caller; }
   [[nodiscard]] EngineCapabilities const& capabilities() const noexcept {
@@ -51,6 +55,12 @@ class Txn {
   }
   /// The node, ENOENT when there is none.
   Result<Attr> node(Ino ino);
+  /// Chunks of one inode, straight from the engine: the listing is not part of the conditions.
+  Result<ChunkPage> list_chunks(ChunkKey from, std::size_t limit) {
+    return engine_.list_chunks(ctx_, from, limit);
+  }
+  /// Takes a record as read without a trip, from a cache: the conditions make a stale one harmless.
+  void assume_node(Ino ino, Attr const& attr) { read_.insert_or_assign(Key(NodeKey{ino}), attr); }
 
   // Conditions. Each refers to what this Txn has read.
   /// The named fields (NodeField mask) of the node are still as read.
@@ -91,6 +101,7 @@ class Txn {
   Engine& engine_;
   Context const& ctx_;
   WallTime now_;
+  unsigned attempt_;
   std::map<Key, Value> read_;
   Commit commit_;
   std::map<Ino, DirStat> dir_stats_;

@@ -1,0 +1,45 @@
+// Callers that wait for an advisory lock.
+//
+// A lock's holder may be another client, so waiting is polling with a growing pause; an unlock in
+// this client wakes its own waiters at once. For POSIX locks, who waits for whom is kept as a
+// graph: a wait that would close a circle is EDEADLK. Only circles inside of this client are seen.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <mutex>
+#include <set>
+#include <vector>
+
+#include "zest/base/context.h"
+#include "zest/base/result.h"
+#include "zest/meta/record.h"
+#include "zest/runtime/sync.h"
+
+namespace zest::meta {
+
+/// Thread-safe. Size: one entry a waiting caller.
+class LockWaiters {
+ public:
+  /// Read before an attempt and given to wait(): an unlock in between is not lost.
+  [[nodiscard]] std::uint64_t generation() const;
+  /// Suspends until an unlock, or for `pause`. Errors: EINTR, ETIMEDOUT (the caller's deadline).
+  Result<void> wait(Context const& ctx, std::uint64_t generation, Duration pause);
+  /// A lock was released here.
+  void wake();
+
+  /// Notes that `waiter` waits for `holders`; EDEADLK when one of them waits for `waiter`, directly
+  /// or through others. A second call replaces the first.
+  Result<void> waits_for(LockOwner const& waiter, std::vector<LockOwner> const& holders);
+  void stops_waiting(LockOwner const& waiter);
+
+ private:
+  mutable FiberMutex mutex_;
+  FiberCondition released_;
+  std::uint64_t generation_ = 0;
+
+  std::mutex graph_mutex_;
+  std::map<LockOwner, std::set<LockOwner>> graph_;
+};
+
+}  // namespace zest::meta

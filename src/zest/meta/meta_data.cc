@@ -1,0 +1,192 @@
+// The facade: open files, slices, deleted data, extended attributes.
+#include <algorithm>
+#include <chrono>
+#include <utility>
+
+#include "zest/meta/meta_impl.h"
+#include "zest/meta/rules.h"
+
+namespace zest::meta {
+namespace {
+
+// Chunks that one listing of a deleted file returns.
+constexpr std::size_t kDeletedChunks = 16;
+// Slices whose references one commit removes.
+constexpr std::size_t kForgetPerCommit = 500;
+
+}  // namespace
+
+Result<Attr> Meta::open(Context const& ctx, Ino ino, std::uint32_t flags) {
+  auto const writes = (access_of_open_flags(flags) & kWrite) != 0;
+  if (writes) {
+    ZEST_CHECK(impl_->check_writable());
+  }
+  ZEST_CHECK(impl_->open_files.open(ctx, ino));
+  auto node = getattr(ctx, ino);
+  if (node.ok()) {
+    if (auto allowed = check_open(ctx.caller, *node, flags); !allowed.ok()) {
+      node = std::move(allowed).error();
+    }
+  }
+  if (!node.ok()) {
+    // An unlink in the meantime counted on this open; close() deletes what it kept.
+    static_cast<void>(close(ctx, ino).ok());
+    return node;
+  }
+  impl_->touch_atime(ctx, ino, *node);
+  return node;
+}
+
+Result<std::optional<UnlinkReply>> Meta::close(Context const& ctx, Ino ino) {
+  OpenFiles::Deletion deletion(impl_->open_files);
+  if (!impl_->open_files.close(ino, deletion)) {
+    return std::optional<UnlinkReply>();
+  }
+  auto const session = impl_->session.id();
+  ZEST_TRY(auto const reply, impl_->runner.run(ctx, [&](Txn& txn) {
+    return ops::delete_sustained(txn, session, ino);
+  }));
+  return reply.data_unused ? std::optional(reply) : std::nullopt;
+}
+
+Result<Slices> Meta::read_chunk(Context const& ctx, Ino ino, ChunkIndex index) {
+  ZEST_TRY(auto reply,
+           impl_->runner.run(ctx, [&](Txn& txn) { return ops::read_chunk(txn, {ino, index}); }));
+  impl_->open_files.remember(ino, reply.attr);
+  impl_->touch_atime(ctx, ino, reply.attr);
+  return std::move(reply.slices);
+}
+
+Result<SliceId> Meta::new_slice(Context const& ctx) {
+  ZEST_CHECK(impl_->check_writable());
+  ZEST_TRY(auto const id, impl_->slices.next(ctx));
+  return SliceId{id};
+}
+
+Result<WriteSliceReply> Meta::write_slice(Context const& ctx, WriteSliceRequest const& request) {
+  ZEST_CHECK(impl_->check_writable());
+  auto const view = impl_->view();
+  auto const hint = impl_->open_files.hint(request.ino);
+  ZEST_TRY(auto const reply, impl_->runner.run(ctx, [&](Txn& txn) -> Result<WriteSliceReply> {
+    auto const assumed = txn.attempt() == 0 && hint.has_value();
+    if (assumed) {
+      txn.assume_node(request.ino, *hint);
+    }
+    auto written = ops::write_slice(txn, view, request);
+    if (!written.ok() && assumed) {
+      // Judged from a record that may be old: look again before anybody is told.
+      return Error(Errc::again, Fault::conflict, "decided on a cached node");
+    }
+    return written;
+  }));
+  impl_->open_files.remember(request.ino, reply.attr);
+  return reply;
+}
+
+Result<CopyRangeReply> Meta::copy_file_range(Context const& ctx, CopyRangeRequest const& request) {
+  ZEST_CHECK(impl_->check_writable());
+  auto const view = impl_->view();
+  ZEST_TRY(auto const reply, impl_->runner.run(ctx, [&](Txn& txn) {
+    return ops::copy_file_range(txn, view, request);
+  }));
+  impl_->open_files.remember(request.out, reply.out_attr);
+  return reply;
+}
+
+Result<void> Meta::sync(Context const& ctx) {
+  return impl_->engine.sync(ctx);
+}
+
+Result<std::vector<DelayedSlice>> Meta::compact_chunk(Context const& ctx, ChunkKey const& key,
+                                                      Slices const& seen, std::size_t skipped,
+                                                      SliceRecord const& merged) {
+  ZEST_CHECK(impl_->check_writable());
+  ops::CompactRequest const request{.key = key,
+                                    .seen = seen,
+                                    .skipped = skipped,
+                                    .merged = merged,
+                                    .delay = impl_->current_setting()->trash_days > 0};
+  return impl_->runner.run(ctx, [&](Txn& txn) { return ops::compact_chunk(txn, request); });
+}
+
+Result<std::vector<DelayedSlice>> Meta::delete_file_data(Context const& ctx, Ino ino,
+                                                         std::uint64_t length) {
+  ZEST_CHECK(impl_->check_writable());
+  std::vector<DelayedSlice> unused;
+  while (unused.empty()) {
+    ZEST_TRY(auto const page,
+             impl_->engine.list_chunks(ctx, ChunkKey{ino, ChunkIndex{0}}, kDeletedChunks));
+    if (page.chunks.empty()) {
+      ZEST_CHECK(impl_->runner.run(ctx, [&](Txn& txn) -> Result<void> {
+        txn.erase(DelfileKey{ino, length});
+        return {};
+      }));
+      return unused;
+    }
+    for (auto const& [key, slices] : page.chunks) {
+      ZEST_TRY(auto const dropped,
+               impl_->runner.run(ctx, [&](Txn& txn) { return ops::drop_chunk(txn, key); }));
+      unused.insert(unused.end(), dropped.begin(), dropped.end());
+    }
+  }
+  return unused;
+}
+
+Result<void> Meta::forget_slices(Context const& ctx, std::vector<DelayedSlice> const& slices) {
+  ZEST_CHECK(impl_->check_writable());
+  for (std::size_t first = 0; first < slices.size(); first += kForgetPerCommit) {
+    auto const last = std::min(slices.size(), first + kForgetPerCommit);
+    std::vector<DelayedSlice> const part(slices.begin() + static_cast<std::ptrdiff_t>(first),
+                                         slices.begin() + static_cast<std::ptrdiff_t>(last));
+    ZEST_CHECK(impl_->runner.run(ctx, [&](Txn& txn) { return ops::forget_slices(txn, part); }));
+  }
+  return {};
+}
+
+Result<std::vector<DelfileEntry>> Meta::deleted_files(Context const& ctx, Duration age,
+                                                      std::size_t limit) {
+  auto const seconds = std::chrono::duration_cast<std::chrono::seconds>(age).count();
+  return impl_->engine.list_delfiles(ctx, impl_->clock.wall().sec - seconds, limit);
+}
+
+Result<std::vector<DelayedSlice>> Meta::garbage_slices(Context const& ctx, std::size_t limit) {
+  return impl_->engine.list_garbage_slices(ctx, limit);
+}
+
+Result<bool> Meta::take_lease(Context const& ctx, Lease lease, Duration interval) {
+  ZEST_CHECK(impl_->check_writable());
+  return impl_->take_lease(ctx, lease, interval);
+}
+
+Result<std::string> Meta::getxattr(Context const& ctx, Ino ino, std::string_view name) {
+  ops::XattrRequest const request{.ino = impl_->inside(ino), .name = name, .value = {}};
+  return impl_->runner.run(ctx, [&](Txn& txn) { return ops::getxattr(txn, request); });
+}
+
+Result<void> Meta::setxattr(Context const& ctx, Ino ino, std::string_view name,
+                            std::string_view value, std::uint32_t flags) {
+  ZEST_CHECK(impl_->check_writable());
+  ops::XattrRequest const request{
+      .ino = impl_->inside(ino), .name = name, .value = value, .flags = flags};
+  ZEST_CHECK(impl_->runner.run(ctx, [&](Txn& txn) { return ops::setxattr(txn, request); }));
+  impl_->open_files.forget(request.ino);
+  return {};
+}
+
+Result<std::vector<std::string>> Meta::listxattr(Context const& ctx, Ino ino) {
+  ZEST_TRY(auto names, impl_->engine.list_xattrs(ctx, impl_->inside(ino)));
+  if (names.empty()) {
+    ZEST_CHECK(getattr(ctx, ino));  // Nothing there may mean that the inode is not.
+  }
+  return names;
+}
+
+Result<void> Meta::removexattr(Context const& ctx, Ino ino, std::string_view name) {
+  ZEST_CHECK(impl_->check_writable());
+  ops::XattrRequest const request{.ino = impl_->inside(ino), .name = name, .value = {}};
+  ZEST_CHECK(impl_->runner.run(ctx, [&](Txn& txn) { return ops::removexattr(txn, request); }));
+  impl_->open_files.forget(request.ino);
+  return {};
+}
+
+}  // namespace zest::meta

@@ -1,0 +1,82 @@
+// The inside of the facade, shared by its source files.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "zest/meta/id_allocator.h"
+#include "zest/meta/lock_waiters.h"
+#include "zest/meta/meta.h"
+#include "zest/meta/open_files.h"
+#include "zest/meta/ops/ops.h"
+#include "zest/meta/runner.h"
+#include "zest/meta/session.h"
+#include "zest/meta/statistics.h"
+
+namespace zest::meta {
+
+struct Meta::Impl {
+  Impl(Engine& engine_in, Setting setting_in, MetaConfig config_in, Clock const& clock_in,
+       Rng& rng_in, Logger& log_in, Registry& metrics);
+
+  /// Inode 1 as callers see it is the mount's root; 0 stands for it, too (format/05 §1.1).
+  [[nodiscard]] Ino inside(Ino ino) const noexcept { return ino.value <= 1 ? config.root : ino; }
+  /// The other way round.
+  [[nodiscard]] Ino outside(Ino ino) const noexcept { return ino == config.root ? kRootIno : ino; }
+  [[nodiscard]] bool alive() const noexcept {
+    return !dead.load(std::memory_order_acquire) && session.alive();
+  }
+  /// EROFS on a read-only mount, EIO when this client is fenced out.
+  Result<void> check_writable() const;
+  [[nodiscard]] std::shared_ptr<Setting const> current_setting() const;
+  /// What bodies decide with; without the trash.
+  [[nodiscard]] VolumeView view() const;
+  /// The same with the hourly trash directory, made if need be, unless `skip_trash`.
+  Result<VolumeView> view_with_trash(Context const& ctx, bool skip_trash);
+  Result<Ino> trash_dir_now(Context const& ctx);
+
+  /// What follows a commit that took a name away: hints go, a file whose last close came meanwhile
+  /// is deleted.
+  Result<UnlinkReply> after_drop(Context const& ctx, OpenFiles::Deletion& deletion,
+                                 UnlinkReply reply);
+  /// atime by the mount's mode; failures are no error of the reader.
+  void touch_atime(Context const& ctx, Ino ino, Attr const& node);
+
+  Result<void> start(Context const& ctx);
+  Result<void> stop(Context const& ctx);
+  void heartbeat_loop();
+  void heartbeat(Context const& ctx);
+  void flush_loop();
+  Result<void> reload_setting(Context const& ctx);
+  Result<bool> take_lease(Context const& ctx, Lease lease, Duration interval);
+  [[nodiscard]] Duration jittered(Duration duration);
+
+  Engine& engine;
+  MetaConfig const config;
+  Clock const& clock;
+  Rng& rng;
+  Logger& log;
+
+  Statistics statistics;
+  Runner runner;
+  IdAllocator inodes;
+  IdAllocator slices;
+  OpenFiles open_files;
+  LockWaiters lock_waiters;
+  Session session;
+  /// The volume was re-formatted under us: for ever.
+  std::atomic<bool> dead{false};
+  Scope jobs;
+  bool started = false;
+
+  mutable std::mutex mutex;
+  std::shared_ptr<Setting const> setting;  ///< shared with readers while it is replaced
+  std::string trash_name;                  ///< the hour that trash_ino is of
+  Ino trash_ino;
+  FiberMutex making_trash;
+};
+
+}  // namespace zest::meta

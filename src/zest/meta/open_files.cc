@@ -1,0 +1,127 @@
+#include "zest/meta/open_files.h"
+
+#include <mutex>
+
+#include "zest/base/assert.h"
+
+namespace zest::meta {
+
+Result<void> OpenFiles::open(Context const& ctx, Ino ino) {
+  auto& s = shard(ino);
+  std::unique_lock lock(s.mutex);
+  while (true) {
+    auto const found = s.files.find(ino);
+    if (found == s.files.end() || !found->second.deleting) {
+      break;
+    }
+    ZEST_CHECK(s.changed.wait(ctx, lock));
+  }
+  ++s.files[ino].opens;
+  return {};
+}
+
+bool OpenFiles::close(Ino ino, Deletion& deletion) {
+  ZEST_ASSERT(!deletion.marked_);
+  auto& s = shard(ino);
+  std::unique_lock const lock(s.mutex);
+  auto const found = s.files.find(ino);
+  ZEST_ASSERT(found != s.files.end() && found->second.opens > 0);
+  auto& file = found->second;
+  if (--file.opens > 0) {
+    return false;
+  }
+  file.attr.reset();
+  if (file.deleting) {
+    return false;  // Whoever deletes it looks at the count once more, see sustained().
+  }
+  if (file.sustained) {
+    file.deleting = true;
+    deletion.marked_ = ino;
+    return true;
+  }
+  s.files.erase(found);
+  return false;
+}
+
+std::size_t OpenFiles::size() const {
+  std::size_t sum = 0;
+  for (auto const& s : shards_) {
+    std::unique_lock const lock(s.mutex);
+    sum += s.files.size();
+  }
+  return sum;
+}
+
+std::optional<Attr> OpenFiles::hint(Ino ino) const {
+  auto const& s = shard(ino);
+  std::unique_lock const lock(s.mutex);
+  auto const found = s.files.find(ino);
+  return found == s.files.end() ? std::nullopt : found->second.attr;
+}
+
+void OpenFiles::remember(Ino ino, Attr const& attr) {
+  auto& s = shard(ino);
+  std::unique_lock const lock(s.mutex);
+  if (auto const found = s.files.find(ino); found != s.files.end()) {
+    found->second.attr = attr;
+  }
+}
+
+void OpenFiles::forget(Ino ino) {
+  auto& s = shard(ino);
+  std::unique_lock const lock(s.mutex);
+  if (auto const found = s.files.find(ino); found != s.files.end()) {
+    found->second.attr.reset();
+  }
+}
+
+Result<bool> OpenFiles::Deletion::keeps(Context const& ctx, Ino ino) {
+  if (marked_ != ino) {
+    release();
+  }
+  auto& s = files_.shard(ino);
+  std::unique_lock lock(s.mutex);
+  if (marked_ != ino) {
+    while (s.files[ino].deleting) {
+      ZEST_CHECK(s.changed.wait(ctx, lock));
+    }
+    s.files[ino].deleting = true;
+    marked_ = ino;
+  }
+  return s.files[ino].opens > 0;
+}
+
+bool OpenFiles::Deletion::sustained() {
+  auto& s = files_.shard(marked_);
+  {
+    std::unique_lock const lock(s.mutex);
+    auto& file = s.files[marked_];
+    file.sustained = true;
+    if (file.opens == 0) {
+      return true;
+    }
+    file.deleting = false;
+    marked_ = Ino{};
+  }
+  s.changed.notify_all();
+  return false;
+}
+
+void OpenFiles::Deletion::release() {
+  if (!marked_) {
+    return;
+  }
+  auto& s = files_.shard(marked_);
+  {
+    std::unique_lock const lock(s.mutex);
+    auto const found = s.files.find(marked_);
+    found->second.deleting = false;
+    if (found->second.opens == 0) {
+      s.files.erase(found);
+    }
+  }
+  s.changed.notify_all();
+  marked_ = Ino{};
+}
+
+}  // namespace zest::meta

@@ -1,0 +1,55 @@
+#include <limits>
+
+#include "zest/meta/ops/ops.h"
+#include "zest/meta/rules.h"
+
+namespace zest::meta::ops {
+
+/// link(2): one more name for a file.
+///
+/// Errors, in this order: names as mknod, ENOENT (file, or unlinked already), ENOENT / ENOTDIR /
+/// EPERM / EACCES (directory, as mknod), EEXIST, EPERM (file is a directory, immutable,
+/// append-only), EMLINK. Trips: 1 fetch, 1 commit.
+Result<EntryReply> link(Txn& txn, VolumeView const& view, LinkRequest const& request) {
+  ZEST_CHECK(check_new_name(request.parent, request.name));
+  EdgeKey const edge{request.parent, std::string(request.name)};
+  ZEST_CHECK(txn.fetch({NodeKey{request.ino}, NodeKey{request.parent}, edge}));
+  ZEST_TRY(auto node, txn.node(request.ino));
+  if (node.nlink == 0) {
+    return Errc::noent;  // Sustained: its last close deletes it whatever happens now.
+  }
+  ZEST_TRY(auto const dir, txn.node(request.parent));
+  ZEST_CHECK(check_add_entry(txn.caller(), request.parent, dir));
+  ZEST_TRY(auto const taken, txn.get(edge));
+  if (taken.has_value()) {
+    return Errc::exist;
+  }
+  if (node.type == FileType::directory) {
+    return Errc::perm;
+  }
+  ZEST_CHECK(check_node_flags(node));
+  if (node.nlink == std::numeric_limits<std::uint32_t>::max()) {
+    return Errc::mlink;
+  }
+
+  txn.expect_node(request.parent, kAddEntryFields);
+  txn.expect_node(request.ino, kType | kFlags | kParent | kNlink);
+  txn.expect_unchanged(edge);
+  if (node.parent) {
+    txn.change(AddParent{request.ino, node.parent, 1});
+  }
+  txn.change(AddParent{request.ino, request.parent, 1});
+  txn.put(edge, Entry{node.type, request.ino});
+  // From now on the parents are records of their own, for ever (format/05 §7).
+  UpdateNode update{.ino = request.ino, .set = kParent, .add_nlink = 1, .raise_ctime = txn.now()};
+  txn.change(std::move(update));
+  touch_dir(txn, request.parent);
+  count_entry(txn, view, request.parent, node, true);
+
+  node.parent = Ino{};
+  ++node.nlink;
+  node.ctime = raise_time(node.ctime, txn.now());
+  return EntryReply{request.ino, node};
+}
+
+}  // namespace zest::meta::ops

@@ -1,0 +1,123 @@
+// The bodies of all operations, one file each. A body is a pure function of its Txn, its request
+// and a snapshot of the volume; it may run several times. The errno order stands with each body.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "zest/meta/meta.h"
+#include "zest/meta/ops/steps.h"
+
+namespace zest::meta::ops {
+
+// ---- reading
+struct NameRequest {
+  Ino parent;
+  std::string_view name;
+};
+Result<EntryReply> lookup(Txn& txn, NameRequest const& request);
+Result<std::string> readlink(Txn& txn, Ino ino);
+struct ChunkReply {
+  Attr attr;
+  Slices slices;
+};
+Result<ChunkReply> read_chunk(Txn& txn, ChunkKey const& key);
+
+// ---- names
+/// `fresh` is an inode number that nobody else has.
+Result<EntryReply> mknod(Txn& txn, VolumeView const& view, MknodRequest const& request, Ino fresh);
+struct LinkRequest {
+  Ino ino;
+  Ino parent;
+  std::string_view name;
+};
+Result<EntryReply> link(Txn& txn, VolumeView const& view, LinkRequest const& request);
+Result<UnlinkReply> unlink(Txn& txn, VolumeView const& view, NameRequest const& request,
+                           OpenCheck& opens);
+Result<Ino> rmdir(Txn& txn, VolumeView const& view, NameRequest const& request);
+Result<RenameReply> rename(Txn& txn, VolumeView const& view, RenameRequest const& request,
+                           OpenCheck& opens);
+
+// ---- nodes
+/// setattr without its records: the node after the change, or the errno. Times are `now`'s.
+Result<Attr> apply_setattr(Caller const& caller, Attr const& node, SetattrRequest const& request,
+                           WallTime now);
+Result<Attr> setattr(Txn& txn, SetattrRequest const& request);
+struct TruncateRequest {
+  Ino ino;
+  std::uint64_t length = 0;
+  bool by_handle = false;
+};
+Result<Attr> truncate(Txn& txn, VolumeView const& view, TruncateRequest const& request);
+Result<Attr> fallocate(Txn& txn, VolumeView const& view, FallocateRequest const& request);
+/// Sets atime to now without touching ctime.
+Result<void> touch_atime(Txn& txn, Ino ino);
+/// Does the atime mode want an update?
+bool wants_atime(AtimeMode mode, Attr const& node, WallTime now) noexcept;
+
+// ---- data
+Result<WriteSliceReply> write_slice(Txn& txn, VolumeView const& view,
+                                    WriteSliceRequest const& request);
+Result<CopyRangeReply> copy_file_range(Txn& txn, VolumeView const& view,
+                                       CopyRangeRequest const& request);
+struct CompactRequest {
+  ChunkKey key;
+  Slices const& seen;
+  std::size_t skipped = 0;
+  SliceRecord merged;
+  bool delay = false;  ///< replaced slices are kept for the trash period
+};
+Result<std::vector<DelayedSlice>> compact_chunk(Txn& txn, CompactRequest const& request);
+
+// ---- deleted files
+/// Deletes a sustained inode of `session` after its last close.
+Result<UnlinkReply> delete_sustained(Txn& txn, SessionId session, Ino ino);
+/// Drops one chunk of a deleted file; returns the slices that nobody uses any more.
+Result<std::vector<DelayedSlice>> drop_chunk(Txn& txn, ChunkKey const& key);
+/// Removes the references of slices whose objects are deleted.
+Result<void> forget_slices(Txn& txn, std::vector<DelayedSlice> const& slices);
+
+// ---- the trash
+/// The hourly directory `name`, made with number `fresh` when it is not there; `fresh` 0 = only
+/// look.
+Result<Ino> trash_dir(Txn& txn, std::string_view name, Ino fresh);
+/// Takes an entry out of the trash for good, as the cleanup does: no permission rules.
+Result<UnlinkReply> purge(Txn& txn, VolumeView const& view, NameRequest const& request,
+                          OpenCheck& opens);
+
+// ---- extended attributes
+struct XattrRequest {
+  Ino ino;
+  std::string_view name;
+  std::string_view value;
+  std::uint32_t flags = 0;
+};
+Result<std::string> getxattr(Txn& txn, XattrRequest const& request);
+Result<void> setxattr(Txn& txn, XattrRequest const& request);
+Result<void> removexattr(Txn& txn, XattrRequest const& request);
+
+// ---- locks
+/// One try of a lock call: empty = granted, else the owners in the way.
+struct LockAttempt {
+  std::vector<LockOwner> holders;
+};
+struct FlockRequest {
+  Ino ino;
+  LockOwner owner;
+  FlockOp op = FlockOp::shared;
+};
+Result<LockAttempt> flock(Txn& txn, FlockRequest const& request);
+struct PlockRequest {
+  Ino ino;
+  LockOwner owner;
+  LockRange range;
+};
+Result<LockAttempt> setlk(Txn& txn, PlockRequest const& request);
+Result<LockRange> getlk(Txn& txn, PlockRequest const& request);
+/// Removes all locks of a session on an inode.
+Result<void> release_locks(Txn& txn, SessionId session, Ino ino);
+
+}  // namespace zest::meta::ops

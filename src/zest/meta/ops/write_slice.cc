@@ -1,0 +1,43 @@
+#include <algorithm>
+
+#include "zest/meta/ops/ops.h"
+
+namespace zest::meta::ops {
+
+/// Commits one written slice: appends its record, grows the file, raises mtime and ctime.
+///
+/// Flags and permissions were checked at open. The old length is a condition, because usage is
+/// exact; where the caller assumed the node (Txn::assume_node), nothing is read. Errors, in this
+/// order: EINVAL (record leaves its chunk or slice), ENOENT, EPERM (no regular file), ENOSPC.
+/// Trips: 1 commit, and 1 fetch where the node isn't known.
+Result<WriteSliceReply> write_slice(Txn& txn, VolumeView const& view,
+                                    WriteSliceRequest const& request) {
+  auto const& slice = request.slice;
+  if (slice.len == 0 || std::uint64_t{slice.pos} + slice.len > kChunkSize ||
+      std::uint64_t{slice.off} + slice.len > std::max(slice.size, slice.len)) {
+    return Errc::inval;
+  }
+  ZEST_TRY(auto node, txn.node(request.ino));
+  if (node.type != FileType::regular) {
+    return Errc::perm;
+  }
+  auto const end = request.index.value * kChunkSize + slice.pos + slice.len;
+  auto const length = std::max(node.length, end);
+  ZEST_CHECK(account_length(txn, view, request.ino, node, length));
+
+  txn.expect_node(request.ino, kType | kLength);
+  txn.change(UpdateNode{.ino = request.ino,
+                        .grow_length = end,
+                        .raise_mtime = request.mtime,
+                        .raise_ctime = txn.now()});
+  txn.change(AppendSlices{{request.ino, request.index}, {slice}, false});
+  if (slice.id.value != 0) {
+    txn.change(NewSlice{slice.id, slice.size});
+  }
+  node.length = length;
+  node.mtime = raise_time(node.mtime, request.mtime);
+  node.ctime = raise_time(node.ctime, txn.now());
+  return WriteSliceReply{.attr = node, .slices_in_chunk = 0};
+}
+
+}  // namespace zest::meta::ops

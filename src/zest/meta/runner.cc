@@ -1,0 +1,73 @@
+#include "zest/meta/runner.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include "zest/runtime/loop.h"
+
+namespace zest::meta {
+namespace {
+
+// The pause before repetition n is drawn from [0, 0.2 ms · 2^n), at most 50 ms: about one engine
+// trip at first, and long enough at the end for dozens of clients in one directory.
+constexpr std::uint64_t kPauseUsFirst = 200;
+constexpr std::uint64_t kPauseUsMax = 50'000;
+
+}  // namespace
+
+Runner::Runner(Engine& engine, Clock const& clock, Rng& rng, Registry& metrics,
+               Statistics& statistics)
+    : engine_(engine),
+      clock_(clock),
+      rng_(rng),
+      statistics_(statistics),
+      restarts_(metrics.counter("transaction_restart",
+                                "The number of times a metadata transaction was tried again.")) {}
+
+Result<void> Runner::attempts(Context const& ctx, Body const& body) {
+  for (unsigned attempt = 0; attempt < kAttemptsMax; ++attempt) {
+    Txn txn(engine_, ctx, clock_.wall(), attempt);
+    auto result = body(txn);
+    if (result.ok()) {
+      result = commit(ctx, txn);
+    }
+    if (result.ok()) {
+      if (statistics_.add(txn.pending().usage, txn.dir_stats())) {
+        // The operation is done; a failed flush is tried again by the flusher.
+        static_cast<void>(statistics_.flush(ctx).ok());
+      }
+      return {};
+    }
+    if (result.error().fault() != Fault::conflict) {
+      return result;
+    }
+    restarts_.add();
+    ZEST_CHECK(pause(ctx, attempt));
+  }
+  return Error::transient(Errc::io, "metadata transaction: gave up after too many conflicts");
+}
+
+Result<void> Runner::commit(Context const& ctx, Txn const& txn) {
+  if (txn.pending().changes.empty()) {
+    return {};
+  }
+  return engine_.commit(ctx, txn.pending());
+}
+
+Result<void> Runner::pause(Context const& ctx, unsigned attempt) {
+  if (ctx.stop.stop_requested()) {
+    return Errc::intr;
+  }
+  auto& loop = *Loop::current();
+  if (loop.now() >= ctx.deadline) {
+    return Error::transient(Errc::timedout, "metadata transaction: conflicts until the deadline");
+  }
+  if (attempt == 0) {
+    loop.yield();
+    return {};
+  }
+  auto const bound = std::min(kPauseUsMax, kPauseUsFirst << std::min(attempt, 20U));
+  return loop.sleep_for(ctx, std::chrono::microseconds(rng_.below(bound) + 1));
+}
+
+}  // namespace zest::meta

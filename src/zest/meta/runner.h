@@ -1,0 +1,71 @@
+// Runs the bodies of operations as transactions.
+//
+// Every attempt gets a fresh Txn. A body that changed nothing ends without a commit; otherwise the
+// commit's conditions decide. Only Fault::conflict is tried again, after a jittered pause that
+// grows with the attempts; the first repetition is immediate, because most conflicts are over at
+// once. The caller's deadline and stop end the tries. What a commit changed in usage is summed
+// once, after it succeeded.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <type_traits>
+#include <utility>
+
+#include "zest/base/clock.h"
+#include "zest/base/context.h"
+#include "zest/base/metrics.h"
+#include "zest/base/result.h"
+#include "zest/base/rng.h"
+#include "zest/meta/engine.h"
+#include "zest/meta/statistics.h"
+#include "zest/meta/txn.h"
+
+namespace zest::meta {
+
+/// Thread-safe; the parts it refers to outlive it. Calls run on a fiber and may suspend.
+class Runner {
+ public:
+  /// With more attempts than this an operation fails with EIO (Fault::transient): conditions that
+  /// never hold are an error of ours or a damaged volume, not a race.
+  static constexpr unsigned kAttemptsMax = 200;
+
+  Runner(Engine& engine, Clock const& clock, Rng& rng, Registry& metrics, Statistics& statistics);
+  Runner(Runner const&) = delete;
+  Runner& operator=(Runner const&) = delete;
+
+  /// Runs `body(Txn&) -> Result<T>` until it commits or fails. The body may run several times.
+  template <class Body>
+  auto run(Context const& ctx, Body const& body) -> std::invoke_result_t<Body const&, Txn&> {
+    using Reply = std::invoke_result_t<Body const&, Txn&>;
+    if constexpr (std::is_same_v<Reply, Result<void>>) {
+      return attempts(ctx, std::cref(body));
+    } else {
+      std::optional<typename Reply::value_type> reply;
+      auto const once = [&](Txn& txn) -> Result<void> {
+        auto result = body(txn);
+        if (!result.ok()) {
+          return std::move(result).error();
+        }
+        reply.emplace(*std::move(result));
+        return {};
+      };
+      ZEST_CHECK(attempts(ctx, std::cref(once)));
+      return *std::move(reply);
+    }
+  }
+
+ private:
+  using Body = std::function<Result<void>(Txn&)>;
+  Result<void> attempts(Context const& ctx, Body const& body);
+  Result<void> pause(Context const& ctx, unsigned attempt);
+  Result<void> commit(Context const& ctx, Txn const& txn);
+
+  Engine& engine_;
+  Clock const& clock_;
+  Rng& rng_;
+  Statistics& statistics_;
+  Counter& restarts_;
+};
+
+}  // namespace zest::meta
