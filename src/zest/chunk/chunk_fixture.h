@@ -14,6 +14,7 @@
 #include "zest/base/rng.h"
 #include "zest/chunk/block_store.h"
 #include "zest/object/mem/mem_store.h"
+#include "zest/object/testing/expect.h"
 #include "zest/object/testing/faulty_store.h"
 #include "zest/runtime/buffer_pool.h"
 #include "zest/runtime/pool.h"
@@ -62,15 +63,3 @@ inline std::vector<std::byte> bytes_of(DataView const& view) {
 }
 
 }  // namespace zest::testing
-
-#define ASSERT_OK(...)                                       \
-  do {                                                       \
-    auto const& assert_ok = (__VA_ARGS__);                   \
-    ASSERT_TRUE(assert_ok.ok()) << assert_ok.error().text(); \
-  } while (false)
-#define ASSERT_ERRC(expression, code)                                          \
-  do {                                                                         \
-    auto const& assert_errc = (expression);                                    \
-    ASSERT_FALSE(assert_errc.ok());                                            \
-    ASSERT_EQ(assert_errc.error().code(), code) << assert_errc.error().text(); \
-  } while (false)

@@ -25,8 +25,8 @@ namespace {
 using file_store::path_error;
 
 /// Cleaners may remove a directory between its creation and the creation of a file in it, again and
-/// again; somebody who does that ten times in a row is no race any more.
-constexpr int kCreateAttemptsMax = 10;
+/// again; somebody who does that so often in a row is no race any more.
+constexpr int kCreateAttemptsMax = 32;
 
 constexpr std::size_t kIovecsMax = 64;
 

@@ -1,0 +1,236 @@
+#include "zest/object/file/file_store.h"
+
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+#include <atomic>
+#include <csignal>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <thread>
+
+#include "zest/object/testing/expect.h"
+#include "zest/runtime/testing.h"
+
+namespace zest {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Bucket {
+  explicit Bucket(bool exists = true) {
+    std::string path = fs::temp_directory_path() / "zest-file-XXXXXX";
+    EXPECT_NE(::mkdtemp(path.data()), nullptr);
+    base = path;
+    root = base / "bucket";
+    if (exists) {
+      fs::create_directory(root);
+    }
+    auto made = make_file_store({.root = root}, pool);
+    EXPECT_TRUE(made.ok());
+    store = *std::move(made);
+  }
+  ~Bucket() { fs::remove_all(base); }
+
+  Result<void> put(std::string_view key, std::string_view text) {
+    ByteView const parts[] = {as_bytes(text)};
+    return store->put(ctx, key, parts);
+  }
+  /// Names of everything below the root, files and directories.
+  [[nodiscard]] std::vector<std::string> tree() const {
+    std::vector<std::string> names;
+    for (auto const& entry : fs::recursive_directory_iterator(root)) {
+      names.push_back(fs::relative(entry.path(), root));
+    }
+    std::ranges::sort(names);
+    return names;
+  }
+
+  Registry metrics;
+  BlockingPool pool{{.name = "file", .threads = 4, .queue_max = 64}, metrics};
+  fs::path base;
+  fs::path root;
+  std::unique_ptr<ObjectStore> store;
+  Context ctx;
+};
+
+void on_loop(std::function<void()> const& test) {
+  testing::run_on_loop(test);
+}
+
+// Goal: the layout and the modes that the peer expects, and nothing else left behind.
+TEST(FileStore, LayoutOnDisk) {
+  on_loop([] {
+    Bucket bucket;
+    auto const old_mask = ::umask(022);
+    ASSERT_OK(bucket.put("vol/chunks/0/0/1_0_5", "hello"));
+    ::umask(old_mask);
+    EXPECT_EQ(bucket.tree(), (std::vector<std::string>{"vol", "vol/chunks", "vol/chunks/0",
+                                                       "vol/chunks/0/0", "vol/chunks/0/0/1_0_5"}));
+    struct stat st{};
+    ASSERT_EQ(::stat((bucket.root / "vol/chunks/0/0/1_0_5").c_str(), &st), 0);
+    EXPECT_EQ(st.st_mode & 07777, 0644u);
+    ASSERT_EQ(::stat((bucket.root / "vol/chunks").c_str(), &st), 0);
+    EXPECT_EQ(st.st_mode & 07777, 0755u);
+    EXPECT_EQ(bucket.store->describe(), "file://" + bucket.root.string() + "/");
+  });
+}
+
+// Goal: what a killed process left behind is no object.
+TEST(FileStore, TemporaryFilesAreNotListed) {
+  on_loop([] {
+    Bucket bucket;
+    ASSERT_OK(bucket.put("d/1_0_5", "hello"));
+    std::ofstream(bucket.root / "d/.jfs.2_0_5.tmp.123456") << "hel";
+    auto const page = bucket.store->list(bucket.ctx, {});
+    ASSERT_OK(page);
+    ASSERT_EQ(page->objects.size(), 1u);
+    EXPECT_EQ(page->objects[0].key, "d/1_0_5");
+  });
+}
+
+// Goal: a put below a mount point without its disk fails instead of filling the disk below.
+TEST(FileStore, MissingRootIsNotCreatedByPut) {
+  on_loop([] {
+    Bucket bucket(false);
+    for (auto const* key : {"a", "a/b/c"}) {
+      auto const result = bucket.put(key, "x");
+      ASSERT_ERRC(result, Errc::io);
+      EXPECT_NE(result.error().text().find(bucket.root.string()), std::string::npos);
+      EXPECT_NE(result.error().text().find("does not exist"), std::string::npos);
+    }
+    EXPECT_FALSE(fs::exists(bucket.root));
+    auto const page = bucket.store->list(bucket.ctx, {});
+    ASSERT_OK(page);
+    EXPECT_TRUE(page->objects.empty());
+    ASSERT_OK(bucket.store->create(bucket.ctx));
+    ASSERT_OK(bucket.store->create(bucket.ctx));
+    ASSERT_OK(bucket.put("a/b/c", "x"));
+  });
+}
+
+// Goal: a write that fails half-way names the place and leaves no temporary file. A limit of the
+// file size stands for a full disk.
+TEST(FileStore, FailedWriteLeavesNothing) {
+  on_loop([] {
+    Bucket bucket;
+    auto const old_handler = std::signal(SIGXFSZ, SIG_IGN);
+    rlimit old_limit{};
+    ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &old_limit), 0);
+    rlimit const limit{.rlim_cur = 10'000, .rlim_max = old_limit.rlim_max};
+    ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &limit), 0);
+    auto const result = bucket.put("d/k", std::string(50'000, 'x'));
+    ::setrlimit(RLIMIT_FSIZE, &old_limit);
+    std::signal(SIGXFSZ, old_handler);
+    ASSERT_ERRC(result, Errc::fbig);
+    EXPECT_NE(result.error().text().find((bucket.root / "d").string()), std::string::npos);
+    EXPECT_EQ(bucket.tree(), std::vector<std::string>{"d"});
+  });
+}
+
+TEST(FileStore, RenameOntoADirectoryFailsAndLeavesNothing) {
+  on_loop([] {
+    Bucket bucket;
+    fs::create_directories(bucket.root / "d/k");
+    auto const result = bucket.put("d/k", "x");
+    ASSERT_ERRC(result, Errc::isdir);
+    EXPECT_EQ(bucket.tree(), (std::vector<std::string>{"d", "d/k"}));
+  });
+}
+
+// Goal: a cleaner that removes empty directories all the time doesn't make puts fail.
+TEST(FileStore, ParentsRemovedMeanwhileAreMadeAgain) {
+  on_loop([] {
+    Bucket bucket;
+    std::atomic<bool> stop = false;
+    std::thread cleaner([&] {
+      auto const inner = bucket.root / "a/b";
+      while (!stop) {
+        ::rmdir(inner.c_str());
+        ::rmdir(inner.parent_path().c_str());
+      }
+    });
+    int failures = 0;
+    for (int i = 0; i < 300; ++i) {
+      auto const result = bucket.put("a/b/k", "x");
+      failures += result.ok() ? 0 : 1;
+      ASSERT_OK(bucket.store->remove(bucket.ctx, "a/b/k"));
+    }
+    stop = true;
+    cleaner.join();
+    EXPECT_EQ(failures, 0);
+  });
+}
+
+TEST(FileStore, HostileKeysAreRefused) {
+  on_loop([] {
+    Bucket bucket;
+    for (std::string_view const key :
+         {std::string_view(""), std::string_view("/etc/passwd"), std::string_view("../x"),
+          std::string_view("a/../../x"), std::string_view("a//b"), std::string_view("./a"),
+          std::string_view("a/"), std::string_view("a\0b", 3)}) {
+      SCOPED_TRACE(key);
+      ASSERT_ERRC(bucket.put(key, "x"), Errc::inval);
+      ASSERT_ERRC(bucket.store->head(bucket.ctx, key), Errc::inval);
+    }
+    ASSERT_ERRC(bucket.store->remove(bucket.ctx, "../"), Errc::inval);
+    EXPECT_TRUE(bucket.tree().empty());
+    EXPECT_EQ(std::distance(fs::directory_iterator(bucket.base), fs::directory_iterator()), 1);
+  });
+}
+
+// Goal: remove() of a folder takes away an empty one only.
+TEST(FileStore, FoldersAreRemovedWhenEmpty) {
+  on_loop([] {
+    Bucket bucket;
+    ASSERT_OK(bucket.put("testing/x", "x"));
+    ASSERT_OK(bucket.store->remove(bucket.ctx, "testing/"));
+    ASSERT_OK(bucket.store->head(bucket.ctx, "testing/x"));
+    ASSERT_OK(bucket.store->remove(bucket.ctx, "testing/x"));
+    ASSERT_OK(bucket.store->remove(bucket.ctx, "testing/"));
+    EXPECT_TRUE(bucket.tree().empty());
+    ASSERT_OK(bucket.store->remove(bucket.ctx, "testing/"));
+  });
+}
+
+// Goal: directories larger than the batch of names that a listing holds are listed completely.
+TEST(FileStore, LargeDirectoriesAreListedInBatches) {
+  on_loop([] {
+    Bucket bucket;
+    constexpr int kFiles = 9000;
+    for (int i = 0; i < kFiles; ++i) {
+      std::ofstream(bucket.root / std::to_string(i * 7919 % kFiles));
+    }
+    std::size_t seen = 0;
+    std::string last;
+    ListObjects request{.limit = 100'000};
+    auto const page = bucket.store->list(bucket.ctx, request);
+    ASSERT_OK(page);
+    for (auto const& object : page->objects) {
+      ASSERT_LT(last, object.key);
+      last = object.key;
+      ++seen;
+    }
+    EXPECT_EQ(seen, kFiles);
+  });
+}
+
+TEST(FileStore, SyncOfAMissingObjectFails) {
+  on_loop([] {
+    Bucket bucket;
+    std::string const keys[] = {"no/such"};
+    ASSERT_ERRC(bucket.store->sync(bucket.ctx, keys), Errc::noent);
+  });
+}
+
+TEST(FileStore, RelativeRootIsRefused) {
+  Registry metrics;
+  BlockingPool pool({}, metrics);
+  ASSERT_ERRC(make_file_store({.root = "relative/dir"}, pool), Errc::inval);
+}
+
+}  // namespace
+}  // namespace zest
