@@ -1,0 +1,221 @@
+"""What the system tests share: finding the two clients, volumes in temporary directories, mounts that always go away.
+
+Everything lives below one temporary directory a test; nothing outside of it is touched. The peer is the reference
+client of the volume format; ZEST_PEER, PATH and ~/.cache/zest-peer are searched for it.
+"""
+
+import contextlib
+import hashlib
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+SKIPPED = 77  # ctest's SKIP_RETURN_CODE
+INTERNAL_INODES = 0x7FFFFFFF00000000
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def find_zest() -> str:
+    """The program under test: $ZEST, else the release build of this checkout."""
+    path = os.environ.get("ZEST", str(REPOSITORY / "build/release/zest"))
+    if not os.access(path, os.X_OK):
+        sys.exit(f"error: no zest program at {path}: run ./dev build, or set ZEST")
+    return path
+
+
+def find_peer() -> str | None:
+    """The peer's program, or None."""
+    candidates = [os.environ.get("ZEST_PEER"), shutil.which("juicefs"),
+                  os.path.expanduser("~/.cache/zest-peer/juicefs")]
+    return next((c for c in candidates if c and os.access(c, os.X_OK)), None)
+
+
+def require_peer() -> str:
+    peer = find_peer()
+    if peer is None:
+        print("skipped: the peer's client was not found (set ZEST_PEER to its path)")
+        sys.exit(SKIPPED)
+    return peer
+
+
+def run(*args, check=True, timeout=300, **kwargs) -> subprocess.CompletedProcess:
+    """Runs a command, captures its output, and shows it when it fails."""
+    done = subprocess.run([str(a) for a in args], text=True, capture_output=True, timeout=timeout, **kwargs)
+    if check and done.returncode != 0:
+        raise AssertionError(f"{' '.join(str(a) for a in args)} ended with {done.returncode}\n"
+                             f"{done.stdout[-4000:]}{done.stderr[-4000:]}")
+    return done
+
+
+def is_mounted(path) -> bool:
+    return any(line.split()[4] == str(path) for line in Path("/proc/self/mountinfo").read_text().splitlines())
+
+
+def wait_until(condition, seconds=15.0, what="condition"):
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            raise AssertionError(f"timed out after {seconds} s waiting for {what}")
+        time.sleep(0.02)
+
+
+class Client:
+    """One of the two programs, with the few commands that differ."""
+
+    def __init__(self, kind: str):
+        self.kind = kind
+        self.program = find_zest() if kind == "zest" else require_peer()
+
+    def format(self, volume: "Volume", *options):
+        run(self.program, "format", "--storage", "file", "--bucket", f"{volume.bucket}/", "--trash-days",
+            str(volume.trash_days), *options, volume.url, volume.name)
+
+    def fsck(self, volume: "Volume") -> str:
+        """Raises when the client finds the volume damaged; returns what it printed."""
+        done = run(self.program, "fsck", volume.url)
+        return done.stdout + done.stderr
+
+
+class Volume:
+    """A volume on SQLite and a local directory."""
+
+    def __init__(self, where: Path, name="testvol", trash_days=0):
+        self.name = name
+        self.trash_days = trash_days
+        self.database = where / f"{name}.db"
+        self.bucket = where / f"{name}-bucket"
+        self.url = f"sqlite3://{self.database}"
+
+
+class Mount:
+    """A mounted volume, in the foreground as a child of the test, so that it can be killed."""
+
+    def __init__(self, client: Client, volume: Volume, where: Path, *options):
+        self.client, self.volume, self.path, self.options = client, volume, Path(where), options
+        self.process = None
+        self.log = None
+
+    def start(self) -> "Mount":
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.log = open(f"{self.path}.log", "ab")
+        command = [self.client.program, "mount", *self.options, self.volume.url, str(self.path)]
+        environment = dict(os.environ)
+        if self.client.kind == "peer":
+            command[2:2] = ["--no-usage-report", "--cache-dir", f"{self.path}.cache", "--backup-meta", "0"]
+            environment["JFS_SUPERVISOR"] = "test"  # one process, so that kill -9 hits the client itself
+        self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log, env=environment)
+
+        def ready():
+            if self.process.poll() is not None:
+                raise AssertionError(f"{self.client.kind} mount ended with {self.process.returncode}:\n{self.output()}")
+            with contextlib.suppress(OSError):
+                return is_mounted(self.path) and os.stat(self.path).st_ino == 1
+            return False
+        wait_until(ready, 20, f"{self.client.kind} to mount {self.path}")
+        return self
+
+    def output(self) -> str:
+        return Path(f"{self.path}.log").read_text(errors="replace")[-6000:]
+
+    def stop(self):
+        """Unmounts and waits for the client, which must end without a failure."""
+        if is_mounted(self.path):
+            if self.client.kind == "zest":
+                run(self.client.program, "umount", self.path)
+            else:
+                run("umount", self.path)
+        code = self.process.wait(timeout=60)
+        if code != 0:
+            raise AssertionError(f"{self.client.kind} client ended with {code}:\n{self.output()}")
+        self.log.close()
+
+    def kill(self):
+        """kill -9, as a crash would; leaves the dead mount behind."""
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait(timeout=30)
+        self.log.close()
+
+    def cleanup(self):
+        if self.process and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait(timeout=30)
+        while is_mounted(self.path):
+            subprocess.run(["umount", "-l", str(self.path)], check=False)
+
+    def __enter__(self):
+        return self.start()
+
+    def __exit__(self, kind, value, trace):
+        try:
+            if kind is None:
+                self.stop()
+            else:
+                print(f"--- last output of the {self.client.kind} client ---\n{self.output()}", file=sys.stderr)
+        finally:
+            self.cleanup()
+
+
+@contextlib.contextmanager
+def workspace(name: str):
+    """A temporary directory, removed at the end; kept with ZEST_KEEP=1."""
+    base = os.environ.get("ZEST_TEST_DIR", "/var/tmp")
+    path = Path(tempfile.mkdtemp(prefix=f"zest-{name}-", dir=base))
+    path.chmod(0o755)  # tests switch to other users
+    try:
+        yield path
+    finally:
+        for line in Path("/proc/self/mountinfo").read_text().splitlines():
+            target = line.split()[4]
+            if target.startswith(f"{path}/"):
+                subprocess.run(["umount", "-l", target], check=False)
+        if not os.environ.get("ZEST_KEEP"):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def tree(root: Path, times=True, skip=()) -> dict:
+    """Everything that a client can see below `root`: path → (type, mode, owner, size, links, times, content)."""
+    result = {}
+    for directory, directories, files in os.walk(root):
+        directories[:] = sorted(d for d in directories if d not in skip)
+        for name in directories + files:
+            path = os.path.join(directory, name)
+            s = os.lstat(path)
+            if s.st_ino >= INTERNAL_INODES:
+                continue  # virtual files: different on purpose, and .accesslog never ends
+            entry = {"mode": oct(s.st_mode), "uid": s.st_uid, "gid": s.st_gid, "ino": s.st_ino, "nlink": s.st_nlink,
+                     "rdev": s.st_rdev}
+            if not stat.S_ISDIR(s.st_mode):
+                entry["size"] = s.st_size
+            if times:
+                entry["mtime"] = s.st_mtime_ns
+                entry["ctime"] = s.st_ctime_ns
+            if stat.S_ISREG(s.st_mode):
+                with open(path, "rb") as f:
+                    entry["sha256"] = hashlib.file_digest(f, "sha256").hexdigest()
+            if stat.S_ISLNK(s.st_mode):
+                entry["target"] = os.readlink(path)
+            if stat.S_ISREG(s.st_mode) or stat.S_ISDIR(s.st_mode):
+                with contextlib.suppress(OSError):
+                    entry["xattrs"] = {n: os.getxattr(path, n, follow_symlinks=False).hex()
+                                       for n in sorted(os.listxattr(path, follow_symlinks=False))}
+            result[os.path.relpath(path, root)] = entry
+    return result
+
+
+def assert_same_tree(a: dict, b: dict, names=("first", "second")):
+    problems = []
+    for path in sorted(a.keys() | b.keys()):
+        if path not in a or path not in b:
+            problems.append(f"{path}: only in {names[0] if path in a else names[1]}")
+        elif a[path] != b[path]:
+            fields = [f"{k}: {a[path].get(k)} / {b[path].get(k)}" for k in sorted(a[path].keys() | b[path].keys())
+                      if a[path].get(k) != b[path].get(k)]
+            problems.append(f"{path}: {'; '.join(fields)}")
+    if problems:
+        raise AssertionError(f"{len(problems)} differences ({names[0]} / {names[1]}):\n" + "\n".join(problems[:30]))
