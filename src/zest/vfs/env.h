@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstdint>
 #include <deque>
+#include <memory>
 #include <mutex>
 #include <stop_token>
 #include <unordered_map>
@@ -36,8 +37,8 @@ struct Env {
   Scope scope;
   /// Ends the periodic fibers, not the commits under way.
   std::stop_source stop;
-  Jobs* jobs = nullptr;         ///< set once by Vfs, outlives all fibers
-  DirtyFiles* dirty = nullptr;  ///< likewise
+  Jobs* jobs = nullptr;               ///< set once by Vfs, outlives all fibers
+  std::shared_ptr<DirtyFiles> dirty;  ///< likewise; the block store's notification shares it
 
   /// The context of work that nobody may give up: commits of data that a caller was told is
   /// written.

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "zest/runtime/loop.h"
+
 namespace zest::vfs {
 
 namespace {
@@ -183,12 +185,24 @@ std::vector<FilePtr> DirtyFiles::all() {
   return files;
 }
 
-Result<void> DirtyFiles::wait(Context const& ctx) {
+Result<void> DirtyFiles::wait(Context const& ctx, Duration period) {
   std::unique_lock lock(mutex_);
   while (files_.empty()) {
     ZEST_CHECK(some_.wait(ctx, lock));
   }
-  return {};
+  auto waited = Result<void>();
+  auto& loop = *Loop::current();
+  Context bounded = ctx;
+  bounded.deadline = std::min(ctx.deadline, loop.now() + period);
+  while (waited.ok() && !pressure_.load()) {
+    waited = pressed_.wait(bounded, lock);
+  }
+  return failed_with(waited, Errc::timedout) ? Result<void>() : std::move(waited);
+}
+
+void DirtyFiles::report_pressure() noexcept {
+  pressure_.store(true);
+  pressed_.notify_all();
 }
 
 }  // namespace zest::vfs

@@ -10,6 +10,7 @@
 //   mutex    guards the fields; never held across a suspension other than `changed`.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <list>
 #include <map>
@@ -148,12 +149,18 @@ class DirtyFiles {
   void add(FilePtr const& file);
   void remove(Ino ino);
   [[nodiscard]] std::vector<FilePtr> all();
-  /// Suspends until there is any, or EINTR.
-  Result<void> wait(Context const& ctx);
+  /// Suspends until there is any and `period` has passed or memory got short, or EINTR.
+  Result<void> wait(Context const& ctx, Duration period);
+  /// Memory for writes is short. Any thread, never suspends.
+  void report_pressure() noexcept;
+  /// True once after report_pressure().
+  [[nodiscard]] bool take_pressure() noexcept { return pressure_.exchange(false); }
 
  private:
   FiberMutex mutex_;
   FiberCondition some_;
+  FiberCondition pressed_;
+  std::atomic<bool> pressure_{false};
   std::unordered_map<Ino, FilePtr> files_;
 };
 

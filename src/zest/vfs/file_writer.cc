@@ -14,8 +14,8 @@ namespace {
 using State = PendingSlice::State;
 using SlicePtr = std::shared_ptr<PendingSlice>;
 
-// How long a writer waits for memory before it gives up the memory it holds itself. Without this,
-// many writers that each hold part of a block could wait for each other for ever.
+// How long a writer waits for memory before it gives away what the other open slices of its file
+// hold. Without this it could wait for itself for ever.
 constexpr Duration kBufferPatience = std::chrono::milliseconds(50);
 // How far back a write looks for a slice that it continues, as in the peer's model (format/07 §2).
 constexpr int kOpenSlicesPerChunk = 3;
@@ -347,10 +347,16 @@ Result<std::size_t> write_piece(Env& env, FilePtr const& file, Context const& ct
     note_written(env, file, *slice);
     return length;
   }
+  if (failed_with(written, Errc::again)) {
+    // Memory is short and this slice holds some: it has to be stored before the same bytes are
+    // tried again, in a new slice.
+    freeze(*file, slice->seq, false);
+    start_helpers(env, file, 0);
+    return std::size_t{0};
+  }
   if (failed_with(written, Errc::timedout) && loop.now() < ctx.deadline) {
-    // Memory is short: give away what this file holds. The same bytes are tried again, in a newer
-    // slice unless this one is still empty.
-    freeze(*file, slice->length > 0 ? slice->seq : slice->seq - 1, false);
+    // This slice holds nothing, but other open ones of the file may.
+    freeze(*file, slice->seq - 1, false);
     start_helpers(env, file, 0);
     return std::size_t{0};
   }
@@ -491,8 +497,9 @@ void flush_old_writes(Env& env, FilePtr const& file, bool memory_short) {
 
 void run_flusher(Env& env) {
   auto const ctx = env.periodic();
-  while (env.dirty->wait(ctx).ok() && Loop::current()->sleep_for(ctx, kFlusherPeriod).ok()) {
-    bool const memory_short = env.services.blocks.buffers().waiters() > 0;
+  while (env.dirty->wait(ctx, kFlusherPeriod).ok()) {
+    bool const memory_short =
+        env.dirty->take_pressure() || env.services.blocks.buffers().waiters() > 0;
     for (auto const& file : env.dirty->all()) {
       flush_old_writes(env, file, memory_short);
       sync_surplus(env, file);

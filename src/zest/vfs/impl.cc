@@ -24,7 +24,8 @@ Vfs::Impl::Impl(VfsConfig configuration, Services modules)
       files(kClosedFilesMax),
       jobs(env, files) {
   env.jobs = &jobs;
-  env.dirty = &dirty;
+  env.dirty = std::make_shared<DirtyFiles>();
+  env.services.blocks.on_memory_pressure([dirty = env.dirty] { dirty->report_pressure(); });
 }
 
 Attr Vfs::Impl::merge(Ino ino, Attr const& fetched, std::uint64_t before) {

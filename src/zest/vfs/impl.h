@@ -22,7 +22,6 @@ struct Vfs::Impl {
   AccessLog access_log;
   InternalFiles internal;
   FileTable files;
-  DirtyFiles dirty;
   Jobs jobs;
   HandleTable handles;
   Scope periodic;  ///< the flusher and the cleaning
