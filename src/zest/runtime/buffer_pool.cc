@@ -179,7 +179,7 @@ std::byte* BufferPool::Impl::take(std::size_t capacity) noexcept {
 std::byte* BufferPool::Impl::take_free(std::size_t index) noexcept {
   std::byte* const memory = free_lists[index];
   if (memory != nullptr) {
-    std::memcpy(&free_lists[index], memory, sizeof memory);
+    std::memcpy(&free_lists[index], memory, sizeof free_lists[index]);
     free_bytes -= kSmallest << index;
   }
   return memory;

@@ -1,10 +1,18 @@
 // What must end the program, and say why.
 #include <gtest/gtest.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 
+#include <algorithm>
 #include <array>
+#include <cstddef>
+#include <cstdlib>
 #include <functional>
 #include <stdexcept>
 
+#include "zest/base/assert.h"
 #include "zest/runtime/loop_cases.h"
 #include "zest/runtime/mutex.h"
 
@@ -82,6 +90,43 @@ TEST_P(LoopDeathTest, AScopeWithFibersCannotBeDestroyed) {
 TEST(SimulatedLoopDeathTest, ADeadlockIsReported) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   EXPECT_DEATH(testing::run_simulated([] { Event().wait(); }), "the simulation is stuck");
+}
+
+/// What a container's profile does: io_uring_setup fails with EPERM from now on. For a child
+/// process.
+bool forbid_uring() {
+  std::array filter{
+      sock_filter{BPF_LD | BPF_W | BPF_ABS, 0, 0, offsetof(seccomp_data, nr)},
+      sock_filter{BPF_JMP | BPF_JEQ | BPF_K, 0, 1, SYS_io_uring_setup},
+      sock_filter{BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ERRNO | EPERM},
+      sock_filter{BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW},
+  };
+  sock_fprog const program{.len = filter.size(), .filter = filter.data()};
+  return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+         ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
+}
+
+TEST(MakeLoopDeathTest, WithoutUringAutomaticFallsBackWithOneLineForAllLoops) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  auto const child = [] {
+    ZEST_ASSERT(forbid_uring());
+    Logger log({.level = LogLevel::info, .file = {}, .json = false, .color = false});
+    auto const refused = make_loop(LoopKind::uring, {}, log);
+    ZEST_ASSERT(failed_with(refused, Errc::perm));
+    ZEST_ASSERT(!testing::uring_works());
+    auto const group = LoopGroup::create({.kind = LoopKind::automatic, .loops = 3}, log);
+    ZEST_ASSERT(group.ok());
+    for (std::size_t i = 0; i < 3; ++i) {
+      ZEST_ASSERT((*group)->call(i, [] { return Loop::current()->name(); }) == "epoll");
+    }
+    std::_Exit(7);
+  };
+  // The whole of standard error: one line, which names the reason.
+  EXPECT_EXIT(child(), ::testing::ExitedWithCode(7),
+              ::testing::AllOf(
+                  ::testing::ContainsRegex("using epoll.*io_uring.*seccomp.*permitted"),
+                  ::testing::ResultOf(
+                      [](std::string const& text) { return std::ranges::count(text, '\n'); }, 1)));
 }
 
 }  // namespace

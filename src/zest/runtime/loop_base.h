@@ -6,8 +6,9 @@
 // inbox alone: a list under a mutex and an interrupt(), which costs a system call and is therefore
 // sent only to a loop that sleeps or is about to.
 //
-// A waker may still be inside wake() when the fiber it woke has already ended the loop; run() doesn't
-// return before such stragglers (`visitors_`) have left, so waking the last fiber of a loop is safe.
+// A waker may still be inside wake() when the fiber it woke has already ended the loop; run()
+// doesn't return before such stragglers (`visitors_`) have left, so waking the last fiber of a loop
+// is safe.
 #pragma once
 
 #include <atomic>

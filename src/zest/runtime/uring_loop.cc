@@ -241,6 +241,9 @@ void UringLoop::interrupt() noexcept {
 void UringLoop::poll(bool may_wait, TimePoint until) {
   if (!inbox_armed_) {
     read_inbox();
+    // Without the read nobody could end a wait; only a full ring prevents it, and a submission
+    // helps.
+    may_wait = may_wait && inbox_armed_;
   }
   if (!may_wait) {
     if (deferred_) {

@@ -25,6 +25,13 @@ namespace detail {
 
 enum class Wakeup : std::uint8_t { pending, notified, stopped, timed_out };
 
+/// How a foreign thread sleeps, for lack of a fiber.
+struct BlockedThread {
+  std::mutex mutex;
+  std::condition_variable woken;
+  bool signalled = false;
+};
+
 struct Waiter {
   /// Of the calling fiber; of the calling thread where there is no loop. Asserts on a loop's thread
   /// outside of fibers, where waiting would stop the loop.
@@ -59,13 +66,8 @@ struct Waiter {
   std::size_t heap_index = kNoTimer;
 
  private:
-  struct Thread {
-    std::mutex mutex;
-    std::condition_variable woken;
-    bool signalled = false;
-  };
   Wakeup block(Context const* ctx) noexcept;
-  std::optional<Thread> thread_;
+  std::optional<BlockedThread> thread_;
 };
 
 /// What a stop token calls: ends the wait when nobody else has.
