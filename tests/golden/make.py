@@ -284,6 +284,17 @@ def dump_etcd(prefix):
     return [f"kv {field(decode(kv, 'key'))} {field(decode(kv, 'value'))}" for kv in reply["kvs"]]
 
 
+def unmount(peer, mount):
+    """Unmounts and waits for the client's processes, which still talk to the engine after the unmount."""
+    with open(f"{mount}/.config") as file:
+        config = json.load(file)
+    run(peer, "umount", "--force", mount)
+    deadline = time.monotonic() + 30
+    for pid in (config["Pid"], config["PPid"]):
+        while pid > 1 and os.path.exists(f"/proc/{pid}") and time.monotonic() < deadline:
+            time.sleep(0.1)
+
+
 def volume(peer, engine, url, name, dump, format_options=(), big_ids=True, change_log=False):
     mount = f"{ROOT}/{name}-mnt"
     os.makedirs(mount)
@@ -307,7 +318,7 @@ def volume(peer, engine, url, name, dump, format_options=(), big_ids=True, chang
             os.close(fd)
         release_flags(mount)
     finally:
-        run(peer, "umount", mount)
+        unmount(peer, mount)
 
 
 def start_redis():
@@ -414,7 +425,7 @@ def make_cache(peer):
                         key = f"{folder.split('/rawstaging/')[1]}/{file}"
                         lines.append(f"{level} {key} {content[int(match[3]):].hex() or '-'}")
         finally:
-            run(peer, "umount", "--force", mount, check=False)
+            unmount(peer, mount)
     write_lines("cache.txt", sorted(lines))
 
 

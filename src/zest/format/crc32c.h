@@ -7,8 +7,8 @@
 
 namespace zest {
 
-/// The checksum of `data`; `crc` is that of what stands before it. About 8 GB/s with SSE 4.2, 1.5
-/// GB/s without.
+/// The checksum of `data`; `crc` is that of what stands before it. Measured: 3.6 GB/s with
+/// SSE 4.2, 1.2 GB/s without.
 std::uint32_t crc32c(ByteView data, std::uint32_t crc = 0) noexcept;
 
 /// The same without special instructions; for tests.
