@@ -184,6 +184,9 @@ Result<std::vector<Endpoint>> resolve(Context const& ctx, std::string const& hos
   if (!Loop::on_fiber()) {
     return look_up(host, port, AI_ADDRCONFIG);
   }
+  if (ctx.stop.stop_requested()) {
+    return Errc::intr;  // no thread for what nobody wants any more
+  }
   auto const shared = std::make_shared<LookUp>();
   shared->host = host;
   shared->port = port;
