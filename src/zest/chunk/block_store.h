@@ -97,7 +97,13 @@ class BlockStore {
 /// file's lock); uploads run on fibers of its own scope.
 class SliceWriter {
  public:
-  explicit SliceWriter(BlockStore& store);
+  /// How a block's memory grows.
+  enum class Memory : std::uint8_t {
+    stepwise,      ///< with what is written: for files, most of which are small
+    whole_blocks,  ///< a block's worth at its first byte: for writers of a known large size. With
+                   ///< the id set from the start, write() then never fails with EAGAIN.
+  };
+  explicit SliceWriter(BlockStore& store, Memory memory = Memory::stepwise);
   ~SliceWriter();  ///< Abandons what was not finished; uploaded blocks become garbage for gc unless
                    ///< abort() ran.
   SliceWriter(SliceWriter const&) = delete;

@@ -41,7 +41,7 @@ struct Block {
 }  // namespace
 
 struct SliceWriter::Impl {
-  explicit Impl(BlockStore& s) : store(s), block_size(s.config().block_size) {}
+  Impl(BlockStore& s, Memory m) : store(s), block_size(s.config().block_size), memory(m) {}
 
   Result<void> put_bytes(Context const& ctx, std::uint32_t offset, std::uint32_t size,
                          std::byte const* from);
@@ -60,6 +60,7 @@ struct SliceWriter::Impl {
 
   BlockStore& store;
   std::uint32_t const block_size;
+  Memory const memory;
   // The calling fiber's own.
   SliceId id;
   std::uint32_t length = 0;
@@ -75,7 +76,8 @@ struct SliceWriter::Impl {
   Scope scope;
 };
 
-SliceWriter::SliceWriter(BlockStore& store) : impl_(std::make_unique<Impl>(store)) {}
+SliceWriter::SliceWriter(BlockStore& store, Memory memory)
+    : impl_(std::make_unique<Impl>(store, memory)) {}
 
 SliceWriter::~SliceWriter() {
   impl_->scope.request_stop();
@@ -153,6 +155,9 @@ Result<void> SliceWriter::Impl::reserve(Context const& ctx, std::uint32_t index,
 
 std::uint32_t SliceWriter::Impl::segment_size(Block const& block, std::uint32_t index,
                                               std::uint32_t needed) const noexcept {
+  if (memory == Memory::whole_blocks) {
+    return block_size - block.capacity;
+  }
   auto const start = index == 0 ? kSegmentMin : std::max(kSegmentMin, block_size / 4);
   auto const growth = std::max(start, std::bit_floor(block.capacity));
   return std::min(std::max(std::bit_ceil(needed), growth),
@@ -166,7 +171,9 @@ Result<Buffer> SliceWriter::Impl::acquire(Context const& ctx, std::uint32_t want
   if (auto buffer = pool.try_acquire(wanted)) {
     return buffer;
   }
-  auto const least = std::min(wanted, std::max(kSegmentMin, std::bit_ceil(needed)));
+  auto const least = memory == Memory::whole_blocks
+                         ? wanted
+                         : std::min(wanted, std::max(kSegmentMin, std::bit_ceil(needed)));
   if (auto buffer = least < wanted ? pool.try_acquire(least) : Buffer()) {
     return buffer;
   }

@@ -360,6 +360,28 @@ TEST(SliceWriter, ManyWritersOnASmallPoolDoNotDeadlock) {
   }
 }
 
+// Goal: writers of whole blocks wait instead of asking for a new slice, and end too.
+TEST(SliceWriter, WholeBlockWritersNeverStartAgain) {
+  run_simulated([] {
+    Bench bench({.block_size = 4u << 20, .cache_bytes = 0}, 16u << 20);
+    auto const data = pattern(9'000'000, 1);
+    Scope scope;
+    for (std::uint64_t id = 1; id <= 16; ++id) {
+      scope.spawn([&, id] {
+        SliceWriter writer(bench.blocks, SliceWriter::Memory::whole_blocks);
+        writer.set_id({id});
+        for (std::uint32_t at = 0; at < data.size(); at += 100'000) {
+          ASSERT_OK(writer.write(bench.ctx, at, std::span(data).subspan(at, 100'000)));
+          Loop::current()->yield();
+        }
+        ASSERT_OK(writer.finish(bench.ctx, false));
+        ASSERT_EQ(read_all(bench, {id}, 9'000'000), data);
+      });
+    }
+    scope.join();
+  });
+}
+
 // Goal: 32 writers and readers on two loops at once; memory stays within its limit, bytes are
 // right.
 TEST(SliceWriter, WritersOnSeveralLoops) {
