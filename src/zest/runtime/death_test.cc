@@ -114,7 +114,8 @@ TEST(MakeLoopDeathTest, WithoutUringAutomaticFallsBackWithOneLineForAllLoops) {
     auto const refused = make_loop(LoopKind::uring, {}, log);
     ZEST_ASSERT(failed_with(refused, Errc::perm));
     ZEST_ASSERT(!testing::uring_works());
-    auto const group = LoopGroup::create({.kind = LoopKind::automatic, .loops = 3}, log);
+    auto const group = LoopGroup::create(
+        {.kind = LoopKind::automatic, .loops = 3, .loop = {.stall_limit = Duration::zero()}}, log);
     ZEST_ASSERT(group.ok());
     for (std::size_t i = 0; i < 3; ++i) {
       ZEST_ASSERT((*group)->call(i, [] { return Loop::current()->name(); }) == "epoll");
