@@ -1,0 +1,180 @@
+#!/usr/bin/env python3
+"""Measures ZestFS beside the peer: the same engine (SQLite), the same store (local disk), the same machine, one run.
+
+For every case the clients take turns, round by round, each on a volume of its own that is mounted for the whole run.
+The table gives medians and, behind them, the ratio to the peer; CPU is user + system time of the client's processes.
+
+  bench/compare.py                      everything, three rounds
+  bench/compare.py --rounds 5 --cases create,stat --clients zest-dev,peer
+  bench/compare.py --json results.json  the raw figures as well
+"""
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests/system"))
+from harness import REPOSITORY, Client, Mount, Volume, find_peer, run, workspace  # noqa: E402
+
+CLIENTS = {
+    "zest-dev": ("zest", ["--transport=dev"]),
+    "zest-uring": ("zest", ["--transport=uring"]),
+    "peer": ("peer", []),
+}
+MIB = 1 << 20
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+class Side:
+    """One client with its mounted volume."""
+
+    def __init__(self, name: str, where: Path, options: list[str]):
+        kind, mount_options = CLIENTS[name]
+        self.name = name
+        client = Client(kind)
+        volume = Volume(where, name=f"{name}vol")
+        client.format(volume)
+        self.mount = Mount(client, volume, where / name, *mount_options, *options).start()
+        self.folder = 0
+
+    def processes(self):
+        """The client's process and its children (the peer's launcher starts a worker)."""
+        pids, found = [self.mount.process.pid], []
+        while pids:
+            pid = pids.pop()
+            found.append(pid)
+            children = Path(f"/proc/{pid}/task/{pid}/children")
+            pids += [int(p) for p in children.read_text().split()] if children.exists() else []
+        return found
+
+    def cpu_seconds(self) -> float:
+        total = 0
+        for pid in self.processes():
+            fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+            total += int(fields[11]) + int(fields[12])
+        return total / TICKS
+
+    def peak_mib(self) -> float:
+        total = 0
+        for pid in self.processes():
+            line = next(ln for ln in Path(f"/proc/{pid}/status").read_text().splitlines() if ln.startswith("VmHWM"))
+            total += int(line.split()[1])
+        return total / 1024
+
+    def fresh_folder(self) -> Path:
+        self.folder += 1
+        path = self.mount.path / f"folder{self.folder}"
+        path.mkdir()
+        return path
+
+    def forget_kernel_caches(self):
+        Path("/proc/sys/vm/drop_caches").write_text("3\n")
+
+
+def load(side: Side, folder: Path, operation: str, processes: int, count: int) -> dict:
+    """One run of fsload; adds the client's CPU per operation."""
+    before = side.cpu_seconds()
+    result = json.loads(run(side.fsload, folder, operation, processes, count).stdout)
+    result["cpu_us"] = (side.cpu_seconds() - before) * 1e6 / result["operations"]
+    return result
+
+
+def small_operations(side: Side, processes: int):
+    """create → stat (cold) → readdir → open → rename → unlink on one set of files, then 4 KiB files."""
+    count = 1500 // processes
+    folder = side.fresh_folder()
+    for operation in ("create", "stat", "readdir", "open", "rename", "unlink"):
+        if operation in ("stat", "readdir", "open"):
+            side.forget_kernel_caches()
+        result = load(side, folder, operation, processes, count)
+        yield f"{operation}, {processes} proc", "op/s", result["per_second"], result["cpu_us"]
+    folder = side.fresh_folder()
+    result = load(side, folder, "write4k", processes, count // 2)
+    yield f"write 4 KiB files, {processes} proc", "op/s", result["per_second"], result["cpu_us"]
+    side.forget_kernel_caches()
+    result = load(side, folder, "read4k", processes, count // 2)
+    yield f"read 4 KiB files, {processes} proc", "op/s", result["per_second"], result["cpu_us"]
+
+
+def big_file(side: Side, size_mib: int):
+    """Sequential write with fsync, cold sequential read, then 4 KiB random reads, cold and cached."""
+    path = side.mount.path / "big"
+    fio = ["fio", "--output-format=json", f"--filename={path}", f"--size={size_mib}M", "--ioengine=psync", "--name=job"]
+
+    def measure(*options):
+        before = side.cpu_seconds()
+        done = json.loads(run(*fio, *options, timeout=900).stdout)["jobs"][0]
+        return done, side.cpu_seconds() - before
+
+    done, cpu = measure("--rw=write", "--bs=1M", "--end_fsync=1", "--fallocate=none")
+    yield "sequential write + fsync", "MiB/s", size_mib / (done["job_runtime"] / 1000), cpu * 1e6 / size_mib
+    side.forget_kernel_caches()
+    done, cpu = measure("--rw=read", "--bs=1M")
+    yield "sequential read", "MiB/s", done["read"]["bw_bytes"] / MIB, cpu * 1e6 / size_mib
+    side.forget_kernel_caches()
+    done, cpu = measure("--rw=randread", "--bs=4k", "--runtime=5", "--time_based=1", "--io_size=40M", "--norandommap")
+    yield "random read 4 KiB", "op/s", done["read"]["iops"], cpu * 1e6 / max(1, done["read"]["total_ios"])
+    path.unlink()
+
+
+def table(results: dict, names: list[str]) -> str:
+    """Markdown: one line a case, medians, ratios to the peer."""
+    lines = ["| case | " + " | ".join(names) + " | " +
+             " | ".join(f"{n} / peer: speed, CPU" for n in names if n != "peer" and "peer" in names) + " |"]
+    lines.append("|---" * (lines[0].count("|") - 1) + "|")
+    for case, sides in results.items():
+        cells, ratios = [], []
+        for name in names:
+            speed = statistics.median(v[1] for v in sides[name])
+            cpu = statistics.median(v[2] for v in sides[name])
+            cells.append(f"{speed:,.0f} {sides[name][0][0]}, {cpu:,.0f} µs")
+            if name != "peer" and "peer" in names:
+                speeds = [z[1] / p[1] for z, p in zip(sides[name], sides["peer"])]
+                cpus = [z[2] / p[2] for z, p in zip(sides[name], sides["peer"]) if p[2] > 0]
+                ratios.append(f"**{statistics.median(speeds):.1f} ×**, {statistics.median(cpus):.2f} ×" if cpus
+                              else f"**{statistics.median(speeds):.1f} ×**")
+        lines.append(f"| {case} | " + " | ".join(cells + ratios) + " |")
+    return "\n".join(lines)
+
+
+def main():
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--rounds", type=int, default=3)
+    arguments.add_argument("--clients", default=",".join(c for c in CLIENTS if c != "peer" or find_peer()))
+    arguments.add_argument("--cases", default="small1,small8,big")
+    arguments.add_argument("--size-mib", type=int, default=1024)
+    arguments.add_argument("--json")
+    options = arguments.parse_args()
+    names = options.clients.split(",")
+    results: dict = {}
+    with workspace("bench") as where:
+        fsload = where / "fsload"
+        run("g++", "-O2", "-std=c++23", "-o", fsload, REPOSITORY / "bench/fsload.cc")
+        sides = [Side(name, where, []) for name in names]
+        try:
+            for number in range(options.rounds):
+                for case in options.cases.split(","):
+                    # Turn the order round by round, so that no client always runs on a busier machine.
+                    for side in sides[number % len(sides):] + sides[:number % len(sides)]:
+                        side.fsload = fsload
+                        steps = big_file(side, options.size_mib) if case == "big" else small_operations(side, int(case[5:]))
+                        for label, unit, speed, cpu in steps:
+                            results.setdefault(label, {}).setdefault(side.name, []).append((unit, speed, cpu))
+                        os.sync()
+                        time.sleep(1)
+                print(f"round {number + 1} of {options.rounds} done", file=sys.stderr)
+            print(table(results, names))
+            print("\nPeak resident memory: " + ", ".join(f"{s.name} {s.peak_mib():.0f} MiB" for s in sides))
+        finally:
+            for side in sides:
+                side.mount.cleanup()
+    if options.json:
+        Path(options.json).write_text(json.dumps(results, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+// Load of small operations on a directory, for bench/compare.py: N processes, each in its own sub-directory, do one
+// kind of operation and the program prints operations per second and latencies. Needs nothing but the kernel.
+//
+//   fsload DIR OPERATION PROCESSES COUNT      (COUNT operations in each process)
+//
+// OPERATION: create, stat, readdir, unlink, mkdir, write4k, read4k, rename, open. `stat`, `readdir`, `rename`, `open`, `read4k` and `unlink`
+// work on the files that `create` or `write4k` made before.
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+[[noreturn]] void fail(std::string const& what) {
+  std::fprintf(stderr, "fsload: %s: %s\n", what.c_str(), std::strerror(errno));
+  std::_Exit(1);
+}
+
+void check(bool good, std::string const& what) {
+  if (!good) {
+    fail(what);
+  }
+}
+
+void write_file(std::string const& path, char const* data, std::size_t size) {
+  int const fd = open(path.c_str(), O_CREAT | O_EXCL | O_WRONLY, 0644);
+  check(fd >= 0, path);
+  if (size > 0) {
+    check(write(fd, data, size) == static_cast<ssize_t>(size), path);
+  }
+  check(close(fd) == 0, path);
+}
+
+void read_file(std::string const& path) {
+  char buffer[4096];
+  int const fd = open(path.c_str(), O_RDONLY);
+  check(fd >= 0, path);
+  check(read(fd, buffer, sizeof buffer) == sizeof buffer, path);
+  close(fd);
+}
+
+void list(std::string const& directory, int expected) {
+  DIR* const stream = opendir(directory.c_str());
+  check(stream != nullptr, directory);
+  int found = 0;
+  while (readdir(stream) != nullptr) {
+    ++found;
+  }
+  closedir(stream);
+  errno = EIO;
+  check(found >= expected, directory + ": entries are missing");
+}
+
+/// One operation on the i-th file of `directory`.
+void operate(std::string_view operation, std::string const& directory, int i, int count) {
+  static char const data[4096] = {1};
+  std::string const path = directory + "/f" + std::to_string(i);
+  struct stat s {};
+  if (operation == "create") {
+    write_file(path, nullptr, 0);
+  } else if (operation == "write4k") {
+    write_file(path, data, sizeof data);
+  } else if (operation == "read4k") {
+    read_file(path);
+  } else if (operation == "stat") {
+    check(lstat(path.c_str(), &s) == 0, path);
+  } else if (operation == "open") {
+    int const fd = open(path.c_str(), O_RDONLY);
+    check(fd >= 0 && close(fd) == 0, path);
+  } else if (operation == "mkdir") {
+    check(mkdir((directory + "/d" + std::to_string(i)).c_str(), 0755) == 0, path);
+  } else if (operation == "rename") {
+    check(rename(path.c_str(), (directory + "/r" + std::to_string(i)).c_str()) == 0, path);
+  } else if (operation == "unlink") {
+    check(unlink((directory + "/r" + std::to_string(i)).c_str()) == 0, path);
+  } else if (operation == "readdir") {
+    list(directory, count);
+  } else {
+    errno = EINVAL;
+    fail(std::string(operation));
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc != 5) {
+    std::fprintf(stderr, "usage: fsload DIR OPERATION PROCESSES COUNT\n");
+    return 2;
+  }
+  std::string const root = argv[1];
+  std::string_view const operation = argv[2];
+  int const processes = std::atoi(argv[3]);
+  int const count = std::atoi(argv[4]);
+  // A listing is one operation over all files, so it is repeated less often.
+  int const rounds = operation == "readdir" ? 10 : count;
+  auto const latencies_size = static_cast<std::size_t>(processes) * static_cast<std::size_t>(rounds);
+  auto* const latencies = static_cast<float*>(
+      mmap(nullptr, latencies_size * sizeof(float), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+  check(latencies != MAP_FAILED, "mmap");
+  for (int p = 0; p < processes; ++p) {
+    mkdir((root + "/p" + std::to_string(p)).c_str(), 0755);
+  }
+  auto const start = Clock::now();
+  for (int p = 0; p < processes; ++p) {
+    if (fork() == 0) {
+      std::string const directory = root + "/p" + std::to_string(p);
+      for (int i = 0; i < rounds; ++i) {
+        auto const before = Clock::now();
+        operate(operation, directory, i, count);
+        latencies[p * rounds + i] = std::chrono::duration<float, std::micro>(Clock::now() - before).count();
+      }
+      std::_Exit(0);
+    }
+  }
+  int status = 0;
+  while (wait(&status) > 0) {
+    if (status != 0) {
+      return 1;
+    }
+  }
+  double const seconds = std::chrono::duration<double>(Clock::now() - start).count();
+  std::sort(latencies, latencies + latencies_size);
+  std::printf("{\"operations\": %zu, \"seconds\": %.6f, \"per_second\": %.1f, \"p50_us\": %.1f, \"p99_us\": %.1f}\n",
+              latencies_size, seconds, static_cast<double>(latencies_size) / seconds,
+              static_cast<double>(latencies[latencies_size / 2]),
+              static_cast<double>(latencies[latencies_size * 99 / 100]));
+  return 0;
+}
