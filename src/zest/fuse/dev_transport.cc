@@ -7,6 +7,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <cstring>
@@ -86,7 +87,8 @@ struct DevTransport::Lane {
   int fd = -1;
   UniqueFd clone;
   std::size_t buffer_size = 0;
-  LargeBuffer buffer;  ///< being read into
+  LargeBuffer buffer;             ///< being read into
+  std::size_t waiting_locks = 0;  ///< they may wait for ever and must leave slots for the unlocks
   Semaphore free_slots;
   Semaphore free_buffers;
   std::vector<std::unique_ptr<Slot>> idle_slots;
@@ -137,7 +139,7 @@ Result<void> DevTransport::start() {
   // Two at least: one being read into, one being served.
   std::size_t const buffers =
       std::clamp<std::size_t>(options_.buffer_memory_max / loops_.size() / buffer_size, 2, 64);
-  for (std::size_t i = 0; i < loops_.size(); ++i) {
+  for (std::size_t i = 0; i < std::min(loops_.size(), options_.lanes_max); ++i) {
     auto lane = std::make_unique<Lane>(loops_.loop(i), options_.requests_max, buffers);
     lane->buffer_size = buffer_size;
     lane->fd = device_;
@@ -229,7 +231,14 @@ void DevTransport::take_notice(RawRequest const& raw) {
 }
 
 void DevTransport::serve(Lane& lane, Slot& slot) {
+  bool const may_wait = slot.raw.header.opcode == FUSE_SETLKW;
+  if (may_wait && lane.waiting_locks >= options_.requests_max / 2) {
+    send(lane, slot.raw, Reply::failure(ENOLCK));
+    return;
+  }
+  lane.waiting_locks += may_wait ? 1 : 0;
   auto const reply = dispatcher_.serve(slot.raw, slot.stop);
+  lane.waiting_locks -= may_wait ? 1 : 0;
   send(lane, slot.raw, reply);
 }
 

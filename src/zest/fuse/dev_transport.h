@@ -21,6 +21,7 @@ namespace zest::fuse {
 
 struct DevTransportOptions {
   std::uint32_t max_write = 1u << 20;          ///< as negotiated
+  std::size_t lanes_max = 1024;                ///< loops that read; 1 beside io_uring
   std::size_t requests_max = 2048;             ///< being served, a loop
   std::size_t buffer_memory_max = 256u << 20;  ///< bytes for large requests, all loops together
 };

@@ -1,5 +1,6 @@
 #include "zest/fuse/session.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <poll.h>
 #include <unistd.h>
@@ -14,6 +15,7 @@
 #include "zest/fuse/mount_table.h"
 #include "zest/fuse/negotiate.h"
 #include "zest/fuse/notifier.h"
+#include "zest/fuse/uring_transport.h"
 
 namespace zest::fuse {
 namespace {
@@ -81,6 +83,27 @@ Result<Negotiated> handshake(int fd, InitWish const& wish) {
   }
 }
 
+/// Why io_uring can't be used, from what can be known before mounting.
+Result<void> check_uring(LoopGroup& loops) {
+  if (!UringTransport::supported(loops)) {
+    return Error(Errc::notsup, Fault::semantic, "the event loops don't run on io_uring");
+  }
+  constexpr char const* kSwitch = "/sys/module/fuse/parameters/enable_uring";
+  char value = '?';
+  UniqueFd const fd(::open(kSwitch, O_RDONLY | O_CLOEXEC));
+  if (!fd) {
+    return Error(Errc::notsup, Fault::semantic,
+                 "this kernel has no FUSE over io_uring (Linux 6.14 or newer)");
+  }
+  if (::read(fd.get(), &value, 1) != 1 || value != 'Y') {
+    return Error(Errc::notsup, Fault::semantic,
+                 fmt::format("it's switched off in the kernel: write Y to {} or boot with "
+                             "fuse.enable_uring=1",
+                             kSwitch));
+  }
+  return {};
+}
+
 }  // namespace
 
 struct FuseSession::Impl {
@@ -90,10 +113,13 @@ struct FuseSession::Impl {
   /// Checks the mount point; removes a dead mount from it.
   Result<void> prepare_mount_point();
   /// Mounts, negotiates and starts the transports. After an error nothing is left.
-  Result<void> attach();
+  Result<void> attach(bool over_io_uring);
+  /// attach() with io_uring as far as configured and possible, else without.
+  Result<void> attach_configured();
   Result<void> start_transports(Negotiated const& agreed);
   /// Takes back what a failed attach() did.
   void discard();
+  void wait_for_transports();
   /// What is mounted at the mount point, if it's this session's.
   [[nodiscard]] bool still_mounted() const;
   void wait();
@@ -108,9 +134,9 @@ struct FuseSession::Impl {
   UniqueFd device;
   std::unique_ptr<Dispatcher> dispatcher;
   std::unique_ptr<Notifier> notifier;
-  std::unique_ptr<Transport> transport;
-  std::string_view transport_name = "dev";
-  std::mutex waiting;  ///< wait() may be called by several threads
+  std::unique_ptr<Transport> dev_transport;
+  std::unique_ptr<Transport> uring_transport;  ///< or none
+  std::mutex waiting;                          ///< wait() may be called by several threads
   bool ended = false;
 };
 
@@ -149,11 +175,39 @@ Result<void> FuseSession::Impl::prepare_mount_point() {
   return {};
 }
 
-Result<void> FuseSession::Impl::attach() {
+Result<void> FuseSession::Impl::attach_configured() {
+  if (config.transport == TransportKind::dev) {
+    return attach(false);
+  }
+  auto usable = check_uring(loops);
+  if (usable.ok()) {
+    usable = attach(true);
+    if (usable.ok()) {
+      return {};
+    }
+  }
+  if (config.transport == TransportKind::uring) {
+    return std::move(usable).error().with("FUSE over io_uring");
+  }
+  if (failed_with(usable, Errc::notsup)) {
+    log.info("FUSE over io_uring isn't used", {{"reason", usable.error().text()}});
+    return attach(false);
+  }
+  // The first attempt failed for a reason of its own; without io_uring it will too, unless the
+  // queues were it.
+  log.warn("FUSE over io_uring failed, trying without", {{"error", usable.error().text()}});
+  return attach(false);
+}
+
+Result<void> FuseSession::Impl::attach(bool over_io_uring) {
   ZEST_TRY(device, mount_fuse(mount_options));
   auto result = [&]() -> Result<void> {
     ZEST_TRY(auto agreed, handshake(device.get(), {.max_io = config.max_io,
-                                                   .writeback_cache = config.writeback_cache}));
+                                                   .writeback_cache = config.writeback_cache,
+                                                   .over_io_uring = over_io_uring}));
+    if (over_io_uring && !agreed.over_io_uring) {
+      return Error(Errc::notsup, Fault::semantic, "the kernel doesn't offer it");
+    }
     ZEST_CHECK(start_transports(agreed));
     return {};
   }();
@@ -168,9 +222,21 @@ Result<void> FuseSession::Impl::start_transports(Negotiated const& agreed) {
   options.decode = {.setxattr_ext = agreed.setxattr_ext, .umask = config.umask};
   options.max_io = agreed.max_write;
   dispatcher = std::make_unique<Dispatcher>(vfs, options, log, metrics);
-  transport = std::make_unique<DevTransport>(
-      device.get(), DevTransportOptions{.max_write = agreed.max_write}, loops, *dispatcher, log);
-  ZEST_CHECK(transport->start());
+  DevTransportOptions dev{.max_write = agreed.max_write};
+  if (agreed.over_io_uring) {
+    dev.lanes_max = 1;  // only FORGET and INTERRUPT come there
+  }
+  dev_transport = std::make_unique<DevTransport>(device.get(), dev, loops, *dispatcher, log);
+  ZEST_CHECK(dev_transport->start());
+  if (agreed.over_io_uring) {
+    uring_transport = std::make_unique<UringTransport>(
+        device.get(),
+        UringTransportOptions{.max_write = agreed.max_write,
+                              .depth = config.uring_depth,
+                              .memory_max = config.uring_memory_max},
+        loops, *dispatcher, log);
+    ZEST_CHECK(uring_transport->start());
+  }
   notifier = std::make_unique<Notifier>(device.get(), log, metrics);
   vfs.set_invalidator(
       {.inode = [n = notifier.get()](
@@ -181,12 +247,20 @@ Result<void> FuseSession::Impl::start_transports(Negotiated const& agreed) {
   return {};
 }
 
+void FuseSession::Impl::wait_for_transports() {
+  if (dev_transport) {
+    dev_transport->wait();
+  }
+  if (uring_transport) {
+    uring_transport->wait();
+  }
+}
+
 void FuseSession::Impl::discard() {
   static_cast<void>(unmount_fuse(mount_options.mount_point, UnmountMode::lazy));
-  if (transport) {
-    transport->wait();
-  }
-  transport.reset();
+  wait_for_transports();
+  uring_transport.reset();
+  dev_transport.reset();
   dispatcher.reset();
   device.reset();
 }
@@ -204,7 +278,7 @@ void FuseSession::Impl::wait() {
   if (ended) {
     return;
   }
-  transport->wait();
+  wait_for_transports();
   vfs.set_invalidator({});
   notifier.reset();
   ended = true;
@@ -216,12 +290,12 @@ Result<std::unique_ptr<FuseSession>> FuseSession::mount(FuseConfig config, vfs::
   config.max_io = std::clamp<std::uint32_t>(config.max_io, 4096, 1u << 20);
   auto impl = std::make_unique<Impl>(std::move(config), vfs, loops, log, metrics);
   ZEST_CHECK(impl->prepare_mount_point());
-  ZEST_CHECK(impl->attach());
+  ZEST_CHECK(impl->attach_configured());
   ZEST_TRY(auto table, read_mount_table());
   impl->entry = mount_at(table, impl->mount_options.mount_point);
   log.info("mounted", {{"mount_point", impl->mount_options.mount_point},
                        {"source", impl->mount_options.source},
-                       {"transport", impl->transport_name}});
+                       {"transport", impl->uring_transport ? "uring" : "dev"}});
   // tidy: allow(new) the constructor is private
   return std::unique_ptr<FuseSession>(new FuseSession(std::move(impl)));
 }
@@ -251,7 +325,7 @@ Result<void> FuseSession::unmount(UnmountMode mode) {
 }
 
 std::string_view FuseSession::transport() const noexcept {
-  return impl_->transport_name;
+  return impl_->uring_transport ? "uring" : "dev";
 }
 
 std::string const& FuseSession::mount_point() const noexcept {
