@@ -59,8 +59,8 @@ BANNED = [
 PRODUCTS = re.compile(
     r"(?<![a-z])(redis|sqlite3?|mysql|mariadb|postgres|postgresql|etcd|tikv|s3|swift|ceph|rados|minio|azure)(?![a-z])",
     re.IGNORECASE)
-# Folders and files that may name products: drivers, and those who choose among drivers.
-PRODUCTS_ALLOWED = re.compile(r"^(meta/engine/|object/[a-z0-9]+/|object/make_store|cli/|admin/)")
+# Folders and files that may name products: drivers, the layouts of the format, and those who choose among drivers.
+PRODUCTS_ALLOWED = re.compile(r"^(format/|meta/engine/|object/[a-z0-9]+/|object/make_store|cli/|admin/)")
 
 
 def strip(text: str, keep_strings: bool = False) -> str:
