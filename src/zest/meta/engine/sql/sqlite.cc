@@ -25,13 +25,16 @@ namespace {
 class SqliteEngine final : public Engine {
  public:
   SqliteEngine(SqliteOptions options, std::unique_ptr<Connection> writer,
+               std::unique_ptr<Connection> checkpoints,
                std::vector<std::unique_ptr<Connection>> readers, Logger& log, Registry& metrics)
       : options_(std::move(options)), slots_(options_.queue_max), readers_(std::move(readers)) {
     capabilities_.ordered_listing = true;
+    auto const sync_on_demand = writer && writer->wal() && !options_.durable;
     if (writer) {
-      writer_.emplace(std::move(writer), options_.busy_timeout, log, metrics);
+      writer_.emplace(std::move(writer), std::move(checkpoints), options_.busy_timeout, log,
+                      metrics);
     }
-    if (writer_ && !options_.durable && options_.journal == "WAL") {
+    if (sync_on_demand) {
       wal_sync_.emplace(options_.path, metrics);
     }
   }
@@ -223,13 +226,13 @@ Result<std::unique_ptr<Engine>> open_sqlite(SqliteOptions const& options, Logger
                                 .durable = options.durable,
                                 .busy_timeout = std::chrono::seconds(5)};
   std::unique_ptr<sqlite::Connection> writer;
+  std::unique_ptr<sqlite::Connection> checkpoints;
   if (!options.read_only) {
-    {
-      ZEST_TRY(auto const upgrader, sqlite::Connection::open(how));
-      ZEST_CHECK(sqlite::upgrade(*upgrader, log));
-    }
+    ZEST_TRY(checkpoints, sqlite::Connection::open(how));
+    ZEST_CHECK(sqlite::upgrade(*checkpoints, log));
     auto writer_options = how;
     writer_options.busy_timeout = Duration::zero();
+    writer_options.automatic_checkpoints = options.durable;
     ZEST_TRY(writer, sqlite::Connection::open(writer_options));
   }
   how.create = false;
@@ -239,7 +242,7 @@ Result<std::unique_ptr<Engine>> open_sqlite(SqliteOptions const& options, Logger
     readers.push_back(std::move(reader));
   }
   return std::unique_ptr<Engine>(std::make_unique<sqlite::SqliteEngine>(
-      options, std::move(writer), std::move(readers), log, metrics));
+      options, std::move(writer), std::move(checkpoints), std::move(readers), log, metrics));
 }
 
 }  // namespace zest::meta

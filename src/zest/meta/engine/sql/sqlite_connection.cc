@@ -89,7 +89,7 @@ void Statement::bind_at(int index, Text value) {
 // ---- connections
 
 Result<std::unique_ptr<Connection>> Connection::open(ConnectionOptions const& options) {
-  std::unique_ptr<Connection> connection(new Connection(options));
+  auto connection = std::make_unique<Connection>(options);
   int flags = SQLITE_OPEN_NOMUTEX;
   flags |= options.read_only ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE;
   if (options.create && !options.read_only) {
@@ -114,10 +114,25 @@ Result<void> Connection::configure() {
   if (!options_.read_only) {
     ZEST_CHECK(execute(fmt::format("PRAGMA journal_mode={}", options_.journal)));
   }
-  auto const wal = sqlite3_stricmp(options_.journal.c_str(), "WAL") == 0;
+  // What the file really uses: some file systems cannot do WAL, and a reader takes what there is.
+  {
+    ZEST_TRY(auto mode, prepare("PRAGMA journal_mode"));
+    ZEST_TRY(bool const known, mode.step());
+    wal_ = known && mode.bytes(0) == "wal";
+  }
   ZEST_CHECK(
-      execute(options_.durable || !wal ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=NORMAL"));
+      execute(options_.durable || !wal_ ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=NORMAL"));
   ZEST_CHECK(execute("PRAGMA temp_store=MEMORY; PRAGMA cache_size=-16384"));
+  if (wal_ && !options_.automatic_checkpoints) {
+    // Replaces the automatic checkpoint, which is such a hook itself.
+    sqlite3_wal_hook(
+        handle_,
+        [](void* self, sqlite3* /*handle*/, char const* /*database*/, int pages) {
+          static_cast<Connection*>(self)->log_pages_ = pages;
+          return SQLITE_OK;
+        },
+        this);
+  }
   // Fails here, with a clear message, when the file is no database.
   ZEST_CHECK(execute("SELECT count(*) FROM sqlite_master"));
   sqlite3_busy_timeout(handle_, milliseconds(options_.busy_timeout));
@@ -179,6 +194,12 @@ void Connection::rollback() noexcept {
     // A failing ROLLBACK has rolled back all the same (SQLite's documentation of the statement).
     sqlite3_exec(handle_, "ROLLBACK", nullptr, nullptr, nullptr);
   }
+}
+
+Result<void> Connection::checkpoint() {
+  int const code =
+      sqlite3_wal_checkpoint_v2(handle_, nullptr, SQLITE_CHECKPOINT_PASSIVE, nullptr, nullptr);
+  return code == SQLITE_OK ? Result<void>() : error(code);
 }
 
 Result<bool> Connection::has_table(std::string_view name) {

@@ -86,13 +86,18 @@ struct ConnectionOptions {
   bool read_only = false;
   bool create = false;
   bool durable = false;
+  /// SQLite checkpoints inside of COMMIT; off: the caller does (checkpoint()).
+  bool automatic_checkpoints = true;
   /// Waiting for locks inside of SQLite; zero for the writer, which waits outside.
   Duration busy_timeout{};
 };
 
 class Connection {
  public:
+  /// Opens the file and sets it up; errors name it.
   static Result<std::unique_ptr<Connection>> open(ConnectionOptions const& options);
+  /// A connection that is not open yet: use open().
+  explicit Connection(ConnectionOptions options) : options_(std::move(options)) {}
   ~Connection();
   Connection(Connection const&) = delete;
   Connection& operator=(Connection const&) = delete;
@@ -114,6 +119,13 @@ class Connection {
   /// Rolls back; does nothing without a transaction.
   void rollback() noexcept;
 
+  /// True when the file is in WAL mode; otherwise every commit is synced by SQLite.
+  [[nodiscard]] bool wal() const noexcept { return wal_; }
+  /// Pages in the write-ahead log after this connection's last commit.
+  [[nodiscard]] int log_pages() const noexcept { return log_pages_; }
+  /// Moves what it can of the log into the database without waiting for anybody; syncs both.
+  Result<void> checkpoint();
+
   /// A table's or index's full name.
   [[nodiscard]] std::string with_prefix(std::string_view sql) const;
   [[nodiscard]] Result<bool> has_table(std::string_view name);
@@ -123,11 +135,12 @@ class Connection {
 
  private:
   friend class Statement;
-  explicit Connection(ConnectionOptions options) : options_(std::move(options)) {}
   Result<void> configure();
 
   ConnectionOptions options_;
   sqlite3* handle_ = nullptr;
+  int log_pages_ = 0;
+  bool wal_ = false;
   std::unordered_map<char const*, sqlite3_stmt*> statements_;
 };
 

@@ -1,6 +1,6 @@
 #include "zest/meta/engine/sql/sqlite_jobs.h"
 
-#include <chrono>
+#include "zest/base/clock.h"
 
 namespace zest::meta::sqlite {
 
@@ -15,7 +15,7 @@ Result<void> Job::still_wanted() const {
     return Error(Errc::intr);
   }
   // Real time: threads that block know no other.
-  if (ctx_.deadline != kNever && std::chrono::steady_clock::now() >= ctx_.deadline) {
+  if (ctx_.deadline != kNever && SystemClock().now() >= ctx_.deadline) {
     return Error::transient(Errc::timedout, "the request waited too long for the database");
   }
   return {};

@@ -6,6 +6,8 @@
 #include <chrono>
 #include <utility>
 
+#include "zest/base/clock.h"
+
 namespace zest::meta::sqlite {
 
 namespace {
@@ -14,10 +16,11 @@ constexpr auto kBusyPauseFirst = std::chrono::microseconds(100);
 constexpr auto kBusyPauseMax = std::chrono::milliseconds(10);
 }  // namespace
 
-Writer::Writer(std::unique_ptr<Connection> connection, Duration busy_timeout, Logger& log,
-               Registry& metrics)
+Writer::Writer(std::unique_ptr<Connection> connection, std::unique_ptr<Connection> checkpoints,
+               Duration busy_timeout, Logger& log, Registry& metrics)
     : connection_(std::move(connection)),
       transaction_(*connection_),
+      checkpointer_(std::move(checkpoints), log),
       busy_timeout_(busy_timeout),
       log_(log),
       groups_(
@@ -94,11 +97,13 @@ Writer::Outcome Writer::attempt(std::vector<WriteJob*>& jobs) {
   groups_.add();
   writes_.add(jobs.size());
   answer(jobs);
+  checkpointer_.committed(*connection_);
   return Outcome::finished;
 }
 
 Result<void> Writer::begin(std::vector<WriteJob*>& jobs) {
-  auto const start = std::chrono::steady_clock::now();
+  SystemClock const clock;
+  auto const start = clock.now();
   Duration pause = kBusyPauseFirst;
   while (true) {
     auto begun = connection_->run("BEGIN IMMEDIATE");
@@ -106,7 +111,7 @@ Result<void> Writer::begin(std::vector<WriteJob*>& jobs) {
       return begun;
     }
     busy_.add();
-    if (std::chrono::steady_clock::now() - start >= busy_timeout_) {
+    if (clock.now() - start >= busy_timeout_) {
       return begun;
     }
     queue_.pause(pause);

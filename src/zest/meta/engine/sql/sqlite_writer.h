@@ -16,6 +16,7 @@
 #include "zest/base/log.h"
 #include "zest/base/metrics.h"
 #include "zest/base/result.h"
+#include "zest/meta/engine/sql/sqlite_checkpointer.h"
 #include "zest/meta/engine/sql/sqlite_connection.h"
 #include "zest/meta/engine/sql/sqlite_jobs.h"
 #include "zest/meta/engine/sql/sqlite_write.h"
@@ -42,8 +43,9 @@ class Writer {
   /// is done again after a failure.
   static constexpr std::size_t kGroupMax = 256;
 
-  Writer(std::unique_ptr<Connection> connection, Duration busy_timeout, Logger& log,
-         Registry& metrics);
+  /// `checkpoints` is a connection for the checkpoints beside the writer.
+  Writer(std::unique_ptr<Connection> connection, std::unique_ptr<Connection> checkpoints,
+         Duration busy_timeout, Logger& log, Registry& metrics);
   ~Writer();
   Writer(Writer const&) = delete;
   Writer& operator=(Writer const&) = delete;
@@ -65,6 +67,7 @@ class Writer {
 
   std::unique_ptr<Connection> connection_;
   WriteTransaction transaction_;
+  Checkpointer checkpointer_;
   Duration busy_timeout_;
   Logger& log_;
   Counter& groups_;
