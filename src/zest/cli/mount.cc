@@ -235,12 +235,12 @@ Result<void> serve(MountRequest& request, MetaUrl const& url, Readiness& readine
   }
   auto metrics = start_metrics(request, *volume, log);
   signals.watch(**session);
-  log.info("mounted", {{"volume", name},
-                       {"mount_point", request.mount_point},
-                       {"data", volume->storage()},
-                       {"transport", (*session)->transport()},
-                       {"loop", volume->loops().loop(0).name()},
-                       {"loops", volume->loops().size()}});
+  log.info("volume ready", {{"volume", name},
+                            {"mount_point", request.mount_point},
+                            {"data", volume->storage()},
+                            {"transport", (*session)->transport()},
+                            {"loop", volume->loops().loop(0).name()},
+                            {"loops", volume->loops().size()}});
   readiness.succeed(fmt::format("volume {} is ready at {}", name, request.mount_point));
   (*session)->wait();
   signals.end();

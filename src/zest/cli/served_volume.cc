@@ -162,8 +162,6 @@ void ServedVolume::add_gauges() {
     return std::chrono::duration<double>(clock_.now() - began).count();
   });
   metrics_.gauge_fn("cpu_usage", "CPU seconds used", cpu_seconds);
-  metrics_.gauge_fn("used_buffer_size_bytes", "Memory of data under way",
-                    [this] { return static_cast<double>(buffers_.used()); });
 }
 
 Result<void> ServedVolume::stop() {
