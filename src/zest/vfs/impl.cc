@@ -54,15 +54,21 @@ AttrReply Vfs::Impl::attr_reply(Ino ino, Attr const& fetched, std::uint64_t befo
 }
 
 void Vfs::Impl::changed(Ino ino, Attr const& attr, std::uint64_t before) {
+  auto const now = env.note_change(ino);
   auto const file = attr.type == FileType::regular ? files.find(ino) : nullptr;
   if (!file) {
-    env.note_change(ino);
     return;
   }
   std::lock_guard const lock(file->mutex);
-  if (file->attr_known) {
-    file->apply_own(attr, before, env.note_change(ino));
+  if (!file->attr_known) {
+    return;
   }
+  auto updated = attr;
+  if (file->epoch > before) {
+    // A commit or truncation was answered meanwhile; this change has not touched the length.
+    updated.length = file->attr.length;
+  }
+  file->apply_own(updated, file->epoch, now);
 }
 
 Result<void> Vfs::Impl::check_new_name(Ino parent, std::string_view name) const {

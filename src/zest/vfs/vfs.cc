@@ -169,7 +169,7 @@ Result<EntryReply> Vfs::link(Context const& ctx, Ino ino, Ino new_parent,
         auto const before = impl.env.epoch.load();
         ZEST_TRY(auto const made, impl.meta().link(ctx, ino, new_parent, new_name));
         impl.changed(ino, made.attr, before);
-        return impl.entry(made.ino, made.attr, impl.env.epoch.load());
+        return impl.entry(made.ino, made.attr, before);
       },
       [&](auto const& result) {
         return describe_entry(fmt::format("{},{},{}", ino.value, new_parent.value, new_name),
@@ -273,7 +273,7 @@ Result<AttrReply> Vfs::setattr(Context const& ctx, SetattrRequest const& request
     }
     ZEST_CHECK(impl.check_writable());
     auto const file = impl.files.find(ino);
-    auto before = impl.env.epoch.load();
+    auto const start = impl.env.epoch.load();
     std::optional<Attr> attr;
     if (request.size) {
       ZEST_TRY(attr, impl.truncate(ctx, ino, *request.size, request.handle.has_value()));
@@ -286,7 +286,7 @@ Result<AttrReply> Vfs::setattr(Context const& ctx, SetattrRequest const& request
       ZEST_CHECK(drain_while_writing(impl.env, file, ctx));
     }
     if (changes_attributes(request.attrs)) {
-      before = impl.env.epoch.load();
+      auto const before = impl.env.epoch.load();
       ZEST_TRY(attr, impl.meta().setattr(ctx, request.attrs));
       impl.changed(ino, *attr, before);
     }
@@ -299,7 +299,7 @@ Result<AttrReply> Vfs::setattr(Context const& ctx, SetattrRequest const& request
       ZEST_CHECK(impl.kill_suidgid(bare));
       ZEST_TRY(attr, impl.meta().getattr(ctx, ino));
     }
-    return impl.attr_reply(ino, *attr, impl.env.epoch.load());
+    return impl.attr_reply(ino, *attr, start);
   };
   return impl.traced(ctx, "setattr", run, [&](auto const& result) {
     return describe_attr(fmt::to_string(ino.value), ino, result);

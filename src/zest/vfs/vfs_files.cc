@@ -123,11 +123,12 @@ Result<CreateReply> Vfs::tmpfile(Context const& ctx, meta::MknodRequest const& r
 Result<DataView> Vfs::read(Context const& ctx, Handle handle, std::uint64_t offset,
                            std::size_t size) {
   auto& impl = *impl_;
-  if (auto const internal = impl.handles.find<InternalHandle>(handle)) {
-    return InternalFiles::read(ctx, *internal, offset, size);
-  }
   auto const opened = impl.handles.find<FileHandle>(handle);
-  if (!opened || !readable(*opened)) {
+  if (!opened) {
+    auto const internal = impl.handles.find<InternalHandle>(handle);
+    return internal ? InternalFiles::read(ctx, *internal, offset, size) : Errc::badf;
+  }
+  if (!readable(*opened)) {
     return Errc::badf;
   }
   return impl.traced(

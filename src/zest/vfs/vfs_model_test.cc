@@ -5,9 +5,12 @@
 // flushes and compactions meet the operations. A failing seed is printed.
 #include <algorithm>
 #include <array>
+#include <cstdlib>
 #include <filesystem>
 #include <random>
 
+#include "zest/meta/engine/sql/sqlite.h"
+#include "zest/object/file/file_store.h"
 #include "zest/runtime/loop_group.h"
 #include "zest/runtime/sync.h"
 #include "zest/vfs/vfs_fixture.h"
@@ -25,6 +28,12 @@ using testing::text_pattern;
 using testing::Volume;
 
 constexpr std::size_t kFiles = 3;
+
+/// How many seeds to try; more at night with ZEST_MODEL_SEEDS.
+std::uint64_t seeds(std::uint64_t usual) {
+  char const* const wanted = std::getenv("ZEST_MODEL_SEEDS");
+  return wanted == nullptr ? usual : std::strtoull(wanted, nullptr, 10);
+}
 
 /// Offsets around the places where things change: the start, blocks, the border of chunks.
 class Driver {
@@ -206,7 +215,7 @@ class Driver {
 // Goal: on a simulated loop with slow objects, little memory, lost races in the engine and trash on
 // or off, every read equals the array.
 TEST(VfsModel, RandomOperationsSimulated) {
-  for (std::uint64_t seed = 1; seed <= 40 && !HasFailure(); ++seed) {
+  for (std::uint64_t seed = 1; seed <= seeds(12) && !HasFailure(); ++seed) {
     SCOPED_TRACE("seed " + std::to_string(seed));
     run_simulated(
         [seed] {
@@ -226,7 +235,7 @@ TEST(VfsModel, RandomOperationsSimulated) {
 
 // Goal: the same on a real loop.
 TEST(VfsModel, RandomOperationsOnALoop) {
-  for (std::uint64_t seed = 101; seed <= 106 && !HasFailure(); ++seed) {
+  for (std::uint64_t seed = 101; seed <= 100 + seeds(3) && !HasFailure(); ++seed) {
     SCOPED_TRACE("seed " + std::to_string(seed));
     run_on_loop([seed] {
       Volume volume;
@@ -235,6 +244,27 @@ TEST(VfsModel, RandomOperationsOnALoop) {
       driver.run(6, 80);
     });
   }
+}
+
+// Goal: the same on SQLite and files.
+TEST(VfsModel, RandomOperationsOnSqliteAndFiles) {
+  Logger log({.level = LogLevel::error, .file = {}, .json = false, .color = false});
+  Registry metrics;
+  BlockingPool pool({.name = "files", .threads = 2, .queue_max = 64}, metrics);
+  std::string root = (std::filesystem::temp_directory_path() / "zest-vfs-XXXXXX").string();
+  ASSERT_NE(::mkdtemp(root.data()), nullptr);
+  auto engine = meta::open_sqlite({.path = root + "/meta.db"}, log, metrics);
+  ASSERT_OK(engine);
+  auto store = make_file_store({.root = root + "/objects/"}, pool);
+  ASSERT_OK(store);
+  run_on_loop([&] {
+    ASSERT_OK((*store)->create({}));
+    Volume volume(std::move(*engine), std::move(*store));
+    Driver driver(volume, 201, 16u << 20);
+    driver.simulated_ = false;
+    driver.run(5, 60);
+  });
+  std::filesystem::remove_all(root);
 }
 
 // Goal: fibers of two loops share files, handles and commits of one client without races (run this
