@@ -12,6 +12,7 @@
 #include <cerrno>
 #include <chrono>
 #include <csignal>
+#include <ctime>
 #include <memory>
 #include <string_view>
 #include <thread>
@@ -142,29 +143,38 @@ class SignalWatch {
 
  private:
   void run(fuse::FuseSession& session) {
-    for (int count = 0; !ended_;) {
-      int number = 0;
-      if (sigwait(&signals_, &number) == 0 && number != SIGUSR2) {
+    int count = 0;
+    bool busy = false;
+    while (!ended_) {
+      // While files are in use, try again from time to time.
+      timespec const pause{.tv_sec = busy ? 0 : 3600, .tv_nsec = 500'000'000};
+      int const number = sigtimedwait(&signals_, nullptr, &pause);
+      if (number == SIGINT || number == SIGTERM) {
         ++count;
-        unmount(session, number, count);
+        log_.info("unmounting", {{"signal", number}, {"mount_point", session.mount_point()}});
+      }
+      if (count > 0 && !ended_) {
+        busy = unmount(session, count > 1, busy);
       }
     }
   }
 
-  void unmount(fuse::FuseSession& session, int number, int count) {
-    log_.info("unmounting", {{"signal", number}, {"mount_point", session.mount_point()}});
-    if (count > 1) {
+  /// Not through the session, whose unmount waits: a second signal could not be served then.
+  /// Returns true when files are in use.
+  bool unmount(fuse::FuseSession& session, bool force, bool known_busy) {
+    if (force) {
       log_.warn("second signal: giving up what is under way");
-      report(session.unmount(fuse::UnmountMode::force));
-      return;
     }
-    // Not through the session, whose unmount waits: a second signal could not be served then.
-    auto done = fuse::unmount_fuse(session.mount_point(), fuse::UnmountMode::normal);
-    if (!done.ok() && done.error().code() == Errc::busy) {
+    auto const done = fuse::unmount_fuse(
+        session.mount_point(), force ? fuse::UnmountMode::force : fuse::UnmountMode::normal);
+    bool const busy = failed_with(done, Errc::busy);
+    if (busy && !known_busy) {
       log_.warn("files are in use: the mount ends with their last user; a second signal forces it");
-      done = fuse::unmount_fuse(session.mount_point(), fuse::UnmountMode::lazy);
     }
-    report(done);
+    if (!busy) {
+      report(done);
+    }
+    return busy;
   }
 
   void report(Result<void> const& done) {
