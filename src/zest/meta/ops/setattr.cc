@@ -67,7 +67,8 @@ Result<void> apply_mode(Caller const& caller, SetattrRequest const& request, Att
     mode |= static_cast<std::uint16_t>(before.mode & (kModeSetuid | kModeSetgid));
     mode = mode_after_chown(caller, node.type, mode);
   } else if (!owns(caller, before) &&
-             (((mode ^ before.mode) & 01777) != 0 || (mode & ~before.mode) != 0)) {
+             (caller.check_permissions || ((mode ^ before.mode) & 01777) != 0 ||
+              (mode & ~before.mode) != 0)) {
     return Errc::perm;
   }
   if ((mode & kModeSetgid) != 0 && caller.uid != 0 && caller.check_permissions &&
@@ -112,8 +113,8 @@ Result<void> apply_flags(Caller const& caller, SetattrRequest const& request, At
 /// append-only), EPERM (chown, chgrp), EPERM (chmod), EPERM (explicit times without ownership),
 /// EACCES (times to now without write access), EPERM / ENOTSUP (flags).
 ///
-/// A caller who is not the owner may still take setuid and setgid away by a mode (that is how the
-/// kernel says "somebody wrote").
+/// Where the kernel checks permissions, a caller who is not the owner may still take setuid and
+/// setgid away by a mode: that is how the kernel says "somebody wrote".
 Result<Attr> apply_setattr(Caller const& caller, Attr const& before, SetattrRequest const& request,
                            WallTime now) {
   if (lies_in_trash(before) || is_trash(request.ino)) {

@@ -134,6 +134,9 @@ Result<void> account_length(Txn& txn, VolumeView const& view, Ino ino, Attr cons
     txn.add_dir_stat(node.parent, delta);
     return {};
   }
+  // Every link, unlink and rename of the file raises its ctime: so the parents are those of the
+  // commit.
+  txn.expect_node(ino, kCtime);
   ZEST_TRY(auto const parents, txn.get(ParentsKey{ino}));
   for (auto const& [dir, names] : parents.value_or(Parents{})) {
     txn.add_dir_stat(dir, {.length = delta.length * names, .space = delta.space * names});
