@@ -29,8 +29,8 @@ TEST(Units, SizesCountInTheDefaultUnitOrTheirOwn) {
   expect_value(parse_size("2MiB", 1), 2 * kMiB, "2MiB");
   expect_value(parse_size("2KB", 1), 2 * kKiB, "2KB");
   expect_value(parse_size("1T", 1), 1024 * kGiB, "1T");
-  expect_value(parse_size("1P", 1), 1024 * 1024 * kGiB, "1P");
-  expect_value(parse_size("15E", 1), 15 * 1024 * 1024 * 1024 * kGiB, "15E");
+  expect_value(parse_size("1P", 1), kMiB * kGiB, "1P");
+  expect_value(parse_size("15E", 1), 15 * kGiB * kGiB, "15E");
 }
 
 TEST(Units, WhatIsNoSizeIsRefused) {
