@@ -124,10 +124,13 @@ Result<void> account_length(Txn& txn, VolumeView const& view, Ino ino, Attr cons
                      static_cast<std::int64_t>(align_4k(node.length));
   ZEST_CHECK(check_capacity(view, space, 0));
   txn.add_usage(space, 0);
-  if (!view.dir_stats || node.nlink == 0) {
+  if (!view.dir_stats) {
     return {};
   }
-  txn.expect_node(ino, kParent);
+  if (node.nlink == 0) {
+    return {};  // Its last name took its length out of the statistics.
+  }
+  txn.expect_node(ino, kParent | kNlink);
   DirStat const delta{
       .length = static_cast<std::int64_t>(new_length - node.length), .space = space, .inodes = 0};
   if (node.parent) {
