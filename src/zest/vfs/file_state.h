@@ -85,8 +85,11 @@ class FileState {
   bool meta_dirty = false;             ///< commits that meta.sync() has not covered
   std::map<std::uint32_t, ChunkView> views;
   std::uint64_t view_generation = 0;  ///< counts drops of views
-  WallTime validated_mtime;           ///< mtime at which `views` were known to be right
-  WallTime own_mtime;                 ///< mtime that our latest commit left
+  /// Slices that this client committed to a chunk since it was last compacted or forgotten: a
+  /// file that is only appended to needs compaction too, and nobody reads its record lists.
+  std::map<std::uint32_t, std::size_t> committed;
+  WallTime validated_mtime;  ///< mtime at which `views` were known to be right
+  WallTime own_mtime;        ///< mtime that our latest commit left
   std::optional<KernelStamp> stamp;
   std::set<std::uint64_t> lock_owners;  ///< POSIX lock owners that may hold something
 

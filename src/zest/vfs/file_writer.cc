@@ -22,6 +22,7 @@ constexpr int kOpenSlicesPerChunk = 3;
 constexpr std::size_t kOpenSlicesMax = 800;
 constexpr std::size_t kPendingSlicesMax = 1000;
 constexpr std::size_t kHelpersPerFile = 4;
+constexpr std::size_t kCountedChunksMax = 64;
 // Committed slices whose sync is still owed; beyond that the oldest are synced at once.
 constexpr std::size_t kUnsyncedMax = 1024;
 constexpr Duration kSliceAgeMax = std::chrono::seconds(5);
@@ -131,8 +132,14 @@ void settle_failed(Env& env, FilePtr const& file, PendingSlice& slice, Error con
 
 void settle_committed(Env& env, FilePtr const& file, PendingSlice& slice, std::uint64_t before,
                       meta::WriteSliceReply const& reply) {
+  std::size_t records = 0;
   {
     std::lock_guard const lock(file->mutex);
+    if (file->committed.size() >= kCountedChunksMax &&
+        !file->committed.contains(slice.chunk.value)) {
+      file->committed.erase(file->committed.begin());
+    }
+    records = std::max(reply.slices_in_chunk, ++file->committed[slice.chunk.value]);
     auto grown = reply.attr;
     // Replies of commits to different chunks may overtake each other.
     grown.length = std::max(grown.length, file->attr.length);
@@ -145,7 +152,7 @@ void settle_committed(Env& env, FilePtr const& file, PendingSlice& slice, std::u
     leave_pending(env, *file, slice);
   }
   if (env.jobs != nullptr) {
-    env.jobs->slice_written(file, slice.chunk, reply.slices_in_chunk);
+    env.jobs->slice_written(file, slice.chunk, records);
   }
 }
 

@@ -278,6 +278,7 @@ Result<void> Jobs::merge(Context const& ctx, Ino ino, ChunkIndex index,
   if (auto const file = files_.find(ino)) {
     std::lock_guard const lock(file->mutex);
     file->drop_view(index);
+    file->committed.erase(index.value);
   }
   return remove_slices(background, *unused);
 }
