@@ -167,7 +167,7 @@ def main():
                 for w in writers:
                     assert w.wait(timeout=30) != 0  # its next system call fails: nothing hangs on the dead mount
             except BaseException:
-                print(mount.output())
+                print(mount.output()[-6000:])
                 mount.cleanup()
                 raise
         print(f"{options.rounds} kills, {checked} acknowledged files and directories were right")
