@@ -49,6 +49,7 @@ struct Options {
   bool parents_stored = false;
   bool ordered = true;
   std::uint32_t conflict_per_mille = 0;
+  std::uint32_t lost_reply_per_mille = 0;
   bool sqlite = false;
 };
 
@@ -126,6 +127,7 @@ class Run {
     memory.ordered_listing = options_.ordered;
     memory.rng = &rng_;
     memory.conflict_per_mille = options_.conflict_per_mille;
+    memory.lost_reply_per_mille = options_.lost_reply_per_mille;
     return meta::make_memory_engine(std::move(memory));
   }
   void remove_files() {
@@ -634,7 +636,8 @@ Options options_of(std::uint64_t seed) {
           .usage_in_commit = seed % 2 == 0,
           .parents_stored = seed % 5 < 2,
           .ordered = seed % 7 != 0,
-          .conflict_per_mille = seed % 4 == 0 ? 200U : 0U};
+          .conflict_per_mille = seed % 4 == 0 ? 200U : 0U,
+          .lost_reply_per_mille = seed % 11 == 0 ? 50U : 0U};
 }
 
 TEST(MetaModel, SeveralClientsBehaveLikeOnePlainFileSystem) {

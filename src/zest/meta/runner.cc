@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "zest/meta/outcome.h"
 #include "zest/runtime/loop.h"
 
 namespace zest::meta {
@@ -47,11 +48,25 @@ Result<void> Runner::attempts(Context const& ctx, Body const& body) {
   return Error::transient(Errc::io, "metadata transaction: gave up after too many conflicts");
 }
 
+// ETIMEDOUT of a commit says that nobody knows. The caller must not hear that: it would take a file
+// for missing that it has created, or create it again. So the volume itself is asked.
 Result<void> Runner::commit(Context const& ctx, Txn const& txn) {
   if (txn.pending().changes.empty()) {
     return {};
   }
-  return engine_.commit(ctx, txn.pending());
+  auto committed = engine_.commit(ctx, txn.pending());
+  if (committed.ok() || committed.error().fault() != Fault::transient ||
+      committed.error().code() != Errc::timedout) {
+    return committed;
+  }
+  auto applied = was_applied(engine_, ctx, txn.pending());
+  if (!applied.ok()) {
+    return committed;  // The engine is away: the outcome stays unknown, and the message says so.
+  }
+  if (!*applied) {
+    return Error(Errc::again, Fault::conflict, "the commit did not happen");
+  }
+  return {};
 }
 
 Result<void> Runner::pause(Context const& ctx, unsigned attempt) {

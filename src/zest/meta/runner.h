@@ -3,8 +3,8 @@
 // Every attempt gets a fresh Txn. A body that changed nothing ends without a commit; otherwise the
 // commit's conditions decide. Only Fault::conflict is tried again, after a jittered pause that
 // grows with the attempts; the first repetition is immediate, because most conflicts are over at
-// once. The caller's deadline and stop end the tries. What a commit changed in usage is summed
-// once, after it succeeded.
+// once. The caller's deadline and stop end the tries. A commit whose reply was lost is looked up in
+// the volume. What a commit changed in usage is summed once, after it succeeded.
 #pragma once
 
 #include <functional>
