@@ -448,6 +448,14 @@ std::size_t argument_size(std::uint32_t opcode) noexcept {
   return opcode < kOperations.size() ? kOperations[opcode].argument : 0;
 }
 
+bool waits_for_lock(RawRequest const& raw) noexcept {
+  if (raw.header.opcode != FUSE_SETLKW) {
+    return false;
+  }
+  auto const in = argument<fuse_lk_in>(raw);
+  return in.ok() && in->lk.type != static_cast<std::uint32_t>(LockRange::Type::unlock);
+}
+
 std::string_view operation_name(std::uint32_t opcode) noexcept {
   return opcode < kOperations.size() ? kOperations[opcode].name : Operation{}.name;
 }

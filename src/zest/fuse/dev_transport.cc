@@ -231,7 +231,7 @@ void DevTransport::take_notice(RawRequest const& raw) {
 }
 
 void DevTransport::serve(Lane& lane, Slot& slot) {
-  bool const may_wait = slot.raw.header.opcode == FUSE_SETLKW;
+  bool const may_wait = waits_for_lock(slot.raw);
   if (may_wait && lane.waiting_locks >= options_.requests_max / 2) {
     send(lane, slot.raw, Reply::failure(ENOLCK));
     return;

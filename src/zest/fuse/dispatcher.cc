@@ -273,6 +273,17 @@ struct Dispatcher::Call {
       ZEST_CHECK(vfs.set_flags(ctx, in.ino, flags));
       return reply_with(out);
     }
+    // chattr(1) and FS_IOC_SETFLAGS read the attributes in this form before they change them.
+    if (in.command == FS_IOC_FSGETXATTR) {
+      ZEST_TRY(auto const flags, vfs.get_flags(ctx, in.ino));
+      fsxattr attributes{};
+      attributes.fsx_xflags = ((flags & FS_IMMUTABLE_FL) != 0 ? FS_XFLAG_IMMUTABLE : 0u) |
+                              ((flags & FS_APPEND_FL) != 0 ? FS_XFLAG_APPEND : 0u);
+      auto reply = reply_with(out);
+      auto const bytes = as_text(std::as_bytes(std::span(&attributes, 1)));
+      reply.set_body(std::string(bytes.substr(0, in.output_size)));
+      return reply;
+    }
     return Errc::notty;
   }
 
@@ -330,10 +341,8 @@ Reply Dispatcher::serve(RawRequest const& raw, std::stop_source& stop) {
   auto request = decode(raw, options_.decode);
   Result<Reply> result = Errc::inval;
   if (request.ok()) {
-    interrupts_.add({.unique = header.unique,
-                     .pid = header.pid,
-                     .kind = interruptible(header.opcode),
-                     .stop = &stop});
+    interrupts_.add(
+        {.unique = header.unique, .pid = header.pid, .kind = interruptible(raw), .stop = &stop});
     Context const ctx{.caller = {.uid = header.uid, .gid = header.gid, .pid = header.pid},
                       .stop = stop.get_token()};
     result = std::visit(Call{.vfs = vfs_, .options = options_, .metrics = *metrics_, .ctx = ctx},

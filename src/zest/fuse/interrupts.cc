@@ -14,9 +14,11 @@
 
 namespace zest::fuse {
 
-Interruptible interruptible(std::uint32_t opcode) noexcept {
-  switch (opcode) {
-    case FUSE_SETLKW: return Interruptible::always;
+Interruptible interruptible(RawRequest const& raw) noexcept {
+  if (waits_for_lock(raw)) {
+    return Interruptible::always;
+  }
+  switch (raw.header.opcode) {
     case FUSE_FLUSH:
     case FUSE_FSYNC:
     case FUSE_FSYNCDIR:
@@ -24,7 +26,8 @@ Interruptible interruptible(std::uint32_t opcode) noexcept {
     case FUSE_RELEASE:
     case FUSE_RELEASEDIR:
     case FUSE_DESTROY:
-    case FUSE_SETLK: return Interruptible::never;
+    case FUSE_SETLK:
+    case FUSE_SETLKW: return Interruptible::never;
     default: return Interruptible::when_killed;
   }
 }

@@ -11,6 +11,7 @@
 #include <stop_token>
 #include <vector>
 
+#include "zest/fuse/protocol.h"
 #include "zest/runtime/mutex.h"
 
 namespace zest::fuse {
@@ -21,8 +22,8 @@ enum class Interruptible : std::uint8_t {
   always,
 };
 
-/// How an operation reacts to INTERRUPT.
-Interruptible interruptible(std::uint32_t opcode) noexcept;
+/// How a request reacts to INTERRUPT.
+Interruptible interruptible(RawRequest const& raw) noexcept;
 
 /// True while the thread `pid` has a SIGKILL pending (from /proc/PID/status).
 bool is_being_killed(std::uint32_t pid);

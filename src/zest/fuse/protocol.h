@@ -40,6 +40,10 @@ Result<RawRequest> split_device_request(ByteView bytes);
 /// (`payload` may be longer than what is used). EINVAL when the sizes are impossible.
 Result<RawRequest> split_ring_request(abi::UringRequestHeader const& headers, ByteView payload);
 
+/// True for SETLKW that takes a lock: it may wait without end. (An unlock by flock(2) comes as
+/// SETLKW too, but never waits.)
+bool waits_for_lock(RawRequest const& raw) noexcept;
+
 /// Name of an operation for metrics and logs: "lookup", "setattr"…; "unknown" for others.
 std::string_view operation_name(std::uint32_t opcode) noexcept;
 

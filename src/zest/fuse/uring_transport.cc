@@ -233,7 +233,7 @@ void UringTransport::retire(Entry& entry, std::int32_t result) {
 }
 
 Reply UringTransport::run(Entry& entry, RawRequest const& raw) {
-  bool const may_wait = raw.header.opcode == FUSE_SETLKW;
+  bool const may_wait = waits_for_lock(raw);
   auto& queue = *entry.queue;
   if (!may_wait) {
     return dispatcher_.serve(raw, entry.stop);
