@@ -332,15 +332,15 @@ void check_file(Bench& bench, std::span<std::byte const> data, FileModel const& 
 // Goal: 64 writers that together want far more blocks than the pool holds come to an end, in any
 // order of their steps.
 TEST(SliceWriter, ManyWritersOnASmallPoolDoNotDeadlock) {
-  for (std::uint64_t seed = 1; seed <= 3; ++seed) {
+  for (std::uint64_t seed = 1; seed <= 2; ++seed) {
     SCOPED_TRACE(seed);
     run_simulated(
         [] {
-          Bench bench({.block_size = 4u << 20, .cache_bytes = 0}, 16u << 20);
+          Bench bench({.block_size = 1u << 20, .cache_bytes = 0}, 16u << 20);
           std::atomic<int> pressure = 0;
           bench.blocks.on_memory_pressure([&] { ++pressure; });
           std::atomic<std::uint64_t> next_id = 1;
-          auto const data = pattern(5'000'000, 1);
+          auto const data = pattern(2'500'000, 1);
           std::vector<FileModel> files(64);
           Scope scope;
           for (auto& file : files) {
@@ -364,9 +364,9 @@ TEST(SliceWriter, ManyWritersOnASmallPoolDoNotDeadlock) {
 TEST(SliceWriter, WholeBlockWritersNeverStartAgain) {
   run_simulated([] {
     Bench bench({.block_size = 4u << 20, .cache_bytes = 0}, 16u << 20);
-    auto const data = pattern(9'000'000, 1);
+    auto const data = pattern(5'000'000, 1);
     Scope scope;
-    for (std::uint64_t id = 1; id <= 16; ++id) {
+    for (std::uint64_t id = 1; id <= 12; ++id) {
       scope.spawn([&, id] {
         SliceWriter writer(bench.blocks, SliceWriter::Memory::whole_blocks);
         writer.set_id({id});
@@ -375,7 +375,7 @@ TEST(SliceWriter, WholeBlockWritersNeverStartAgain) {
           Loop::current()->yield();
         }
         ASSERT_OK(writer.finish(bench.ctx, false));
-        ASSERT_EQ(read_all(bench, {id}, 9'000'000), data);
+        ASSERT_EQ(read_all(bench, {id}, 5'000'000), data);
       });
     }
     scope.join();
