@@ -217,6 +217,25 @@ def check_cmake(root, paths, findings):
             findings.add(path, 1, "no CMakeLists.txt names this file")
 
 
+def check_semantics(root, findings):
+    """docs/semantics.md names a test for each guarantee: `Suite.Case`, `tests/x.py` or `tests/x.py:function`."""
+    path = root / "docs/semantics.md"
+    if not path.exists():
+        return
+    cases = set()
+    for source in list((root / "src").rglob("*_test.cc")) + list((root / "tests").rglob("*.cc")):
+        for suite, case in re.findall(r"^TEST(?:_[FP])?\((\w+), (\w+)\)", source.read_text(errors="replace"), re.M):
+            cases.add(f"{suite}.{case}")
+    for number, line in enumerate(path.read_text().split("\n"), 1):
+        for name in re.findall(r"`([A-Z]\w+\.[A-Z]\w+)`", line):
+            if name not in cases:
+                findings.add("docs/semantics.md", number, f"there is no test {name}")
+        for script, function in re.findall(r"`(tests/[\w/.]+\.py):?(\w*)`", line):
+            text = (root / script).read_text() if (root / script).exists() else None
+            if text is None or (function and f"def {function}(" not in text):
+                findings.add("docs/semantics.md", number, f"there is no test {script} {function}".rstrip())
+
+
 def check(root: Path) -> Findings:
     findings = Findings()
     paths = sorted(p.relative_to(root) for top in ("src", "tests", "bench") for p in (root / top).rglob("*")
@@ -235,6 +254,7 @@ def check(root: Path) -> Findings:
         check_products(path, raw_lines, text, findings)
         check_sizes(path, raw_lines, code, findings)
     check_cmake(root, paths, findings)
+    check_semantics(root, findings)
     return findings
 
 

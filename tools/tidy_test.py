@@ -79,6 +79,15 @@ class TidyTest(unittest.TestCase):
     def test_headers_have_a_guard(self):
         self.one("src/zest/base/a.h", "int x;\n", "pragma once")
 
+    def test_guarantees_name_tests_that_exist(self):
+        files = {"src/zest/vfs/a_test.cc": "TEST(Vfs, Reads) {}\n", "tests/cli/a.py": "def test_it(self):\n"}
+        good = "| x | `Vfs.Reads`, `tests/cli/a.py:test_it`, `tests/cli/a.py` |\n"
+        self.assertEqual(self.findings({**files, "docs/semantics.md": good}), [])
+        for bad in ("`Vfs.Writes`", "`tests/cli/a.py:test_other`", "`tests/cli/b.py`"):
+            found = self.findings({**files, "docs/semantics.md": bad})
+            self.assertEqual(len(found), 1, found)
+            self.assertIn("there is no test", found[0])
+
     def test_every_source_is_built(self):
         found = self.findings({"src/zest/vfs/a.cc": "int x;\n", "src/zest/vfs/CMakeLists.txt": "zest_module(vfs SOURCES b.cc)"})
         self.assertEqual(found, ["no CMakeLists.txt names this file"])
