@@ -7,7 +7,6 @@
 //
 // A failure is shrunk by leaving steps out and printed with its seed. ZEST_MODEL_SEED=n runs that
 // seed alone; ZEST_MODEL_SECONDS=n runs on for that long (default 3).
-#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -25,8 +24,8 @@
 #include <string>
 #include <vector>
 
+#include "tests/model/execute.h"
 #include "tests/model/model_fs.h"
-#include "zest/format/slice.h"
 #include "zest/format/trash.h"
 #include "zest/meta/engine/sql/sqlite.h"
 #include "zest/meta/statistics.h"
@@ -162,9 +161,9 @@ class Run {
   }
 
   Op resolve(Draw const& draw);
-  Reply execute(Op& op);
-  Reply execute_name(Op& op, Context const& ctx, meta::Meta& meta);
-  Reply execute_node(Op& op, Context const& ctx, meta::Meta& meta);
+  Reply execute(Op& op) {
+    return model::execute(op, clients_[static_cast<std::size_t>(op.client)]->meta);
+  }
 
   void play_step(Step const& step) {
     std::vector<Op> ops;
@@ -323,179 +322,6 @@ Op Run::resolve(Draw const& draw) {
     }
   }
   return op;
-}
-
-template <class T>
-Reply error_of(Result<T> const& result) {
-  Reply reply;
-  reply.error = result.ok() ? 0 : result.error().number();
-  return reply;
-}
-
-Reply reply_of(Result<meta::EntryReply> const& result) {
-  auto reply = error_of(result);
-  if (result.ok()) {
-    reply.ino = result->ino;
-    reply.mode = result->attr.mode;
-  }
-  return reply;
-}
-
-Reply Run::execute(Op& op) {
-  Context ctx;
-  if (!op.root) {
-    ctx = meta::testing::as_user(5, 5);
-  }
-  auto& meta = clients_[static_cast<std::size_t>(op.client)]->meta;
-  return op.kind <= Kind::lookup ? execute_name(op, ctx, meta) : execute_node(op, ctx, meta);
-}
-
-Reply Run::execute_name(Op& op, Context const& ctx, meta::Meta& meta) {
-  meta::MknodRequest request{.parent = op.ino,
-                             .name = op.name,
-                             .type = FileType::regular,
-                             .mode = static_cast<std::uint16_t>(op.flags),
-                             .target = {}};
-  switch (op.kind) {
-    case Kind::mkdir: request.type = FileType::directory; return reply_of(meta.mknod(ctx, request));
-    case Kind::symlink:
-      request.type = FileType::symlink;
-      request.target = "there";
-      return reply_of(meta.mknod(ctx, request));
-    case Kind::create: return reply_of(meta.mknod(ctx, request));
-    case Kind::link: {
-      auto const result = meta.link(ctx, op.ino, op.other, op.name);
-      auto reply = error_of(result);
-      if (result.ok()) {
-        reply.ino = result->ino;
-        reply.nlink = result->attr.nlink;
-      }
-      return reply;
-    }
-    case Kind::unlink: {
-      auto const result = meta.unlink(ctx, op.ino, op.name);
-      auto reply = error_of(result);
-      if (result.ok()) {
-        reply.ino = result->ino;
-        reply.data_unused = result->data_unused;
-      }
-      return reply;
-    }
-    case Kind::rmdir: {
-      auto const result = meta.rmdir(ctx, op.ino, op.name);
-      auto reply = error_of(result);
-      if (result.ok()) {
-        reply.ino = *result;
-      }
-      return reply;
-    }
-    case Kind::rename: {
-      auto const result = meta.rename(ctx, {.parent = op.ino,
-                                            .name = op.name,
-                                            .new_parent = op.other,
-                                            .new_name = op.other_name,
-                                            .flags = op.flags});
-      auto reply = error_of(result);
-      if (result.ok()) {
-        reply.ino = result->ino;
-        reply.data_unused = result->replaced.has_value() && result->replaced->data_unused;
-      }
-      return reply;
-    }
-    default: {
-      auto const result = meta.lookup(ctx, op.ino, op.name);
-      auto reply = reply_of(result);
-      if (result.ok()) {
-        reply.nlink = result->attr.nlink;
-        reply.length = result->attr.type == FileType::regular ? result->attr.length : 0;
-      }
-      return reply;
-    }
-  }
-}
-
-std::vector<Cell> cells_of(meta::Slices const& slices) {
-  std::vector<Cell> cells(kCellsPerChunk);
-  for (auto const& piece : overlay(slices)) {
-    for (std::uint64_t at = 0; piece.id.value != 0 && at < piece.len; at += kCell) {
-      cells[(piece.pos + at) / kCell] = {piece.id.value, (piece.off + at) / kCell};
-    }
-  }
-  return cells;
-}
-
-Reply Run::execute_node(Op& op, Context const& ctx, meta::Meta& meta) {
-  auto const with_length = [](auto const& result, auto const& attr) {
-    auto reply = error_of(result);
-    if (result.ok()) {
-      reply.length = attr(*result).length;
-    }
-    return reply;
-  };
-  switch (op.kind) {
-    case Kind::getattr: {
-      auto const result = meta.getattr(ctx, op.ino);
-      auto reply = error_of(result);
-      if (result.ok()) {
-        reply.ino = op.ino;
-        reply.nlink = result->nlink;
-        reply.mode = result->mode;
-        reply.length = result->type == FileType::regular ? result->length : 0;
-      }
-      return reply;
-    }
-    case Kind::chmod: {
-      meta::SetattrRequest request{.ino = op.ino};
-      request.mode = static_cast<std::uint16_t>(op.flags);
-      auto const result = meta.setattr(ctx, request);
-      auto reply = error_of(result);
-      if (result.ok()) {
-        reply.mode = result->mode;
-      }
-      return reply;
-    }
-    case Kind::truncate:
-      return with_length(meta.truncate(ctx, op.ino, op.first * kCell, false),
-                         [](Attr const& attr) { return attr; });
-    case Kind::write: {
-      op.slice = meta.new_slice(ctx)->value;
-      auto const size = static_cast<std::uint32_t>(op.count * kCell);
-      return with_length(
-          meta.write_slice(
-              ctx, {.ino = op.ino,
-                    .index = ChunkIndex{static_cast<std::uint32_t>(op.first / kCellsPerChunk)},
-                    .slice = {.pos = static_cast<std::uint32_t>(op.first % kCellsPerChunk * kCell),
-                              .id = SliceId{op.slice},
-                              .size = size,
-                              .off = 0,
-                              .len = size},
-                    .mtime = Loop::current()->wall()}),
-          [](meta::WriteSliceReply const& reply) { return reply.attr; });
-    }
-    case Kind::read: {
-      auto const result =
-          meta.read_chunk(ctx, op.ino, ChunkIndex{static_cast<std::uint32_t>(op.first)});
-      auto reply = error_of(result);
-      if (result.ok()) {
-        reply.cells = cells_of(*result);
-      }
-      return reply;
-    }
-    case Kind::copy:
-      return with_length(meta.copy_file_range(ctx, {.in = op.ino,
-                                                    .offset_in = op.first * kCell,
-                                                    .out = op.other,
-                                                    .offset_out = op.to * kCell,
-                                                    .length = op.count * kCell}),
-                         [](meta::CopyRangeReply const& reply) { return reply.out_attr; });
-    case Kind::open: return error_of(meta.open(ctx, op.ino, O_RDONLY));
-    default: {
-      auto const result = meta.close(ctx, op.ino);
-      auto reply = error_of(result);
-      reply.data_unused = result.ok() && result->has_value() && (*result)->data_unused;
-      return reply;
-    }
-  }
 }
 
 std::string text_of(DirStat const* stat) {
