@@ -17,7 +17,8 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "system"))
-from harness import Client, Mount, Volume, find_peer, is_mounted, run, workspace  # noqa: E402
+from harness import (Mount, Volume, add_client_arguments, client_of, find_peer, is_mounted, run,
+                     workspace)  # noqa: E402
 
 WRITER = r"""
 import hashlib, json, os, random, sys
@@ -125,22 +126,20 @@ def verify(root: Path, journal: Path):
 
 def main():
     arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--client", choices=["zest", "peer"], default="zest")
+    add_client_arguments(arguments)
     arguments.add_argument("--rounds", type=int, default=8)
     arguments.add_argument("--seed", type=int, default=random.randrange(1 << 30))
     arguments.add_argument("--writers", type=int, default=3)
-    arguments.add_argument("mount_options", nargs="*", help="passed to mount, after --")
     options = arguments.parse_args()
     print(f"seed {options.seed}")
     rng = random.Random(options.seed)
-    client = Client(options.client)
-    with workspace("crash") as where:
+    with client_of(options) as (client, mount_options), workspace("crash") as where:
         volume = Volume(where)
         client.format(volume)
         journals = []
         checked = 0
         for number in range(options.rounds + 1):
-            mount = Mount(client, volume, where / "mnt", *options.mount_options)
+            mount = Mount(client, volume, where / "mnt", *mount_options)
             if client.kind == "peer":
                 while is_mounted(mount.path):
                     run("umount", "-l", mount.path)

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "system"))
-from harness import Client, Mount, Volume, workspace  # noqa: E402
+from harness import Mount, Volume, add_client_arguments, client_of, tools, workspace  # noqa: E402
 
 # Two shapes: small files that stay in one block, and files of several blocks that cross a chunk only rarely.
 PROFILES = {
@@ -35,27 +35,23 @@ copy_file_range = 3
 
 def main():
     arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--client", choices=["zest", "peer"], default="zest")
+    add_client_arguments(arguments)
     arguments.add_argument("--operations", type=int, default=50_000, help="in all, over the seeds of a profile")
     arguments.add_argument("--seeds", type=int, nargs="*", help="default: three random ones")
     arguments.add_argument("--profile", choices=sorted(PROFILES), nargs="*", default=sorted(PROFILES))
-    arguments.add_argument("mount_options", nargs="*", help="passed to mount, after --")
     options = arguments.parse_args()
     seeds = options.seeds or [random.randrange(1 << 32) for _ in range(3)]
-    tools = subprocess.run([str(Path(__file__).with_name("tools.sh"))], check=True, text=True,
-                           stdout=subprocess.PIPE).stdout.strip()
-    client = Client(options.client)
     failures = 0
-    with workspace("fsx") as where:
+    with client_of(options) as (client, mount_options), workspace("fsx") as where:
         volume = Volume(where)
         client.format(volume)
-        with Mount(client, volume, where / "mnt", *options.mount_options) as mount:
+        with Mount(client, volume, where / "mnt", *mount_options) as mount:
             for profile in options.profile:
                 config = where / f"{profile}.toml"
                 config.write_text(PROFILES[profile] + WEIGHTS)
                 count = options.operations // len(seeds) // (1 if profile == "small" else 5)
                 for seed in seeds:
-                    done = subprocess.run([f"{tools}/fsx", "-q", "-f", str(config), "-N", str(count), "-S", str(seed),
+                    done = subprocess.run([f"{tools()}/fsx", "-q", "-f", str(config), "-N", str(count), "-S", str(seed),
                                            "-P", str(where), str(mount.path / f"{profile}-{seed}")],
                                           text=True, capture_output=True, timeout=1200)
                     print(f"fsx {profile} seed {seed}, {count} operations: "

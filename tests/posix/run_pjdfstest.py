@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "system"))
-from harness import Client, Mount, Volume, workspace  # noqa: E402
+from harness import Mount, Volume, add_client_arguments, client_of, tools, workspace  # noqa: E402
 
 # Reason by pattern of the reason that pjdfstest itself gives; everything else that is skipped fails this test.
 ALLOWED_SKIPS = {
@@ -47,15 +47,10 @@ def parse(output: str):
 
 def main():
     arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--client", choices=["zest", "peer"], default="zest")
-    arguments.add_argument("--transport", choices=["auto", "dev", "uring"], default="auto")
+    add_client_arguments(arguments)
     arguments.add_argument("patterns", nargs="*", help="only tests whose names contain these")
     options = arguments.parse_args()
-    tools = subprocess.run([str(Path(__file__).with_name("tools.sh"))], check=True, text=True,
-                           stdout=subprocess.PIPE).stdout.strip()
-    client = Client(options.client)
-    extra = ["--enable-xattr"] + ([f"--transport={options.transport}"] if client.kind == "zest" else [])
-    with workspace("pjdfstest") as where:
+    with client_of(options) as (client, mount_options), workspace("pjdfstest") as where:
         volume = Volume(where)
         client.format(volume)
         secondary = where / "secondary"
@@ -63,10 +58,10 @@ def main():
         subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(secondary)], check=True)
         config = where / "pjdfstest.toml"
         config.write_text(CONFIG)
-        with Mount(client, volume, where / "mnt", *extra) as mount:
+        with Mount(client, volume, where / "mnt", "--enable-xattr", *mount_options) as mount:
             base = mount.path / "pjd"
             base.mkdir(mode=0o755)
-            done = subprocess.run([f"{tools}/pjdfstest", "-c", str(config), "-p", str(base), "-s", str(secondary),
+            done = subprocess.run([f"{tools()}/pjdfstest", "-c", str(config), "-p", str(base), "-s", str(secondary),
                                    *options.patterns],
                                   text=True, capture_output=True, timeout=900,
                                   env=dict(os.environ, RUST_BACKTRACE="0"))

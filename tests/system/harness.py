@@ -53,6 +53,14 @@ def run(*args, check=True, timeout=300, **kwargs) -> subprocess.CompletedProcess
     return done
 
 
+def tools() -> str:
+    """The folder with pjdfstest and fsx; without a Rust toolchain that can build them the test counts as skipped."""
+    if shutil.which("cargo") is None:
+        print("skipped: cargo was not found, which installs pjdfstest and fsx from crates")
+        sys.exit(SKIPPED)
+    return run(REPOSITORY / "tests/posix/tools.sh", timeout=900).stdout.strip()
+
+
 def is_mounted(path) -> bool:
     return any(line.split()[4] == str(path) for line in Path("/proc/self/mountinfo").read_text().splitlines())
 
@@ -164,6 +172,39 @@ class Mount:
                 print(f"--- last output of the {self.client.kind} client ---\n{self.output()[-6000:]}", file=sys.stderr)
         finally:
             self.cleanup()
+
+
+URING_SWITCH = Path("/sys/module/fuse/parameters/enable_uring")
+
+
+@contextlib.contextmanager
+def transport(name: str):
+    """Yields the mount options for `--transport NAME`; switches FUSE over io_uring on meanwhile where that needs it."""
+    before = URING_SWITCH.read_text().strip() if URING_SWITCH.exists() else ""
+    if name == "uring" and before == "N":
+        URING_SWITCH.write_text("Y")
+    try:
+        yield [f"--transport={name}"]
+    finally:
+        if name == "uring" and before == "N":
+            URING_SWITCH.write_text("N")
+
+
+def add_client_arguments(arguments):
+    """--client and --transport, for tests that can run either client."""
+    arguments.add_argument("--client", choices=["zest", "peer"], default="zest")
+    arguments.add_argument("--transport", choices=["auto", "dev", "uring"], default="auto")
+
+
+@contextlib.contextmanager
+def client_of(options):
+    """The client that add_client_arguments's options name, and its mount options."""
+    client = Client(options.client)
+    if client.kind == "peer":
+        yield client, []
+        return
+    with transport(options.transport) as mount_options:
+        yield client, mount_options
 
 
 @contextlib.contextmanager

@@ -15,7 +15,8 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from harness import REPOSITORY, Client, Mount, Volume, assert_same_tree, run, tree, workspace  # noqa: E402
+from harness import (REPOSITORY, Client, Mount, Volume, add_client_arguments, assert_same_tree, client_of, run, tree,
+                     workspace)  # noqa: E402
 
 
 def build_project(mount: Path, scratch: Path):
@@ -125,7 +126,7 @@ def fio_verify(mount: Path, scratch: Path):
     folder = mount / "fio"
     folder.mkdir()
     for name, options in jobs:
-        run("fio", f"--name={name}", f"--directory={folder}", "--verify=crc32c", "--verify_fatal=1", "--do_verify=1",
+        run("fio", f"--name={name}", f"--directory={folder}", "--verify_state_save=0", "--verify=crc32c", "--verify_fatal=1", "--do_verify=1",
             "--group_reporting", "--fallocate=none", *options, timeout=600)
     run("sh", "-c", f"rm -r {folder}")
 
@@ -165,17 +166,15 @@ CHECKS = [tar_and_diff, git_clone, sqlite_writers, fio_verify, build_project]
 
 def main():
     arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--client", choices=["zest", "peer"], default="zest")
+    add_client_arguments(arguments)
     arguments.add_argument("checks", nargs="*", help="only these: " + ", ".join(c.__name__ for c in CHECKS))
-    arguments.add_argument("--mount-option", action="append", default=[], help="e.g. --mount-option=--transport=dev")
     options = arguments.parse_args()
-    client = Client(options.client)
-    with workspace("programs") as where:
+    with client_of(options) as (client, mount_options), workspace("programs") as where:
         volume = Volume(where)
         client.format(volume)
         scratch = where / "scratch"
         scratch.mkdir()
-        with Mount(client, volume, where / "mnt", "--enable-xattr", *options.mount_option) as mount:
+        with Mount(client, volume, where / "mnt", "--enable-xattr", *mount_options) as mount:
             for check in CHECKS:
                 if options.checks and check.__name__ not in options.checks:
                     continue
@@ -183,7 +182,7 @@ def main():
                 check(mount.path, scratch)
                 print(f"{check.__name__}: ok, {time.monotonic() - started:.1f} s", flush=True)
             before = tree(mount.path, skip=(".trash",))
-        with Mount(client, volume, where / "mnt", "--enable-xattr", *options.mount_option) as mount:
+        with Mount(client, volume, where / "mnt", "--enable-xattr", *mount_options) as mount:
             assert_same_tree(before, tree(mount.path, skip=(".trash",)), ("before the remount", "after"))
             print(f"remount: {len(before)} paths are the same")
         if (not options.checks or "git_clone" in options.checks) and client.kind == "zest":

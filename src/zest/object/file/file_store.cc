@@ -3,15 +3,18 @@
 #include <fcntl.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <sys/types.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <mutex>
 #include <set>
 #include <span>
 #include <string_view>
+#include <unordered_map>
 #include <utility>
 
 #include "zest/format/object_name.h"
@@ -29,6 +32,7 @@ using file_store::path_error;
 constexpr int kCreateAttemptsMax = 32;
 
 constexpr std::size_t kIovecsMax = 64;
+constexpr std::size_t kRootedMax = 4096;
 
 bool missing(int number) noexcept {
   return number == ENOENT || number == ENOTDIR;
@@ -338,25 +342,50 @@ class FileStore final : public ObjectStore {
   }
 
   /// A new file is safe when its directory's entry is, and that directory's, up to the root.
+  /// Parents are flushed once for each directory: its entry in them doesn't change while its inode
+  /// stays.
   Result<void> sync_directories(std::span<std::string const> keys) {
     std::set<std::string, std::less<>> directories;
     for (auto const& key : keys) {
-      for (auto slash = key.rfind('/');; slash = key.rfind('/', slash - 1)) {
-        auto const length = slash == std::string::npos ? 0 : slash + 1;
-        if (!directories.insert(key.substr(0, length)).second || length == 0) {
-          break;  // its parents are in the set already
-        }
-      }
+      directories.insert(directory_of(key));
     }
-    for (auto const& directory : directories) {
-      ZEST_CHECK(sync_path(root_ + directory, O_RDONLY | O_DIRECTORY));
+    for (auto directory : directories) {
+      ZEST_TRY(auto const inode, sync_path(root_ + directory, O_RDONLY | O_DIRECTORY));
+      if (rooted(directory, inode)) {
+        continue;
+      }
+      auto const first = directory;
+      while (!directory.empty()) {
+        directory = directory_of(std::string_view(directory).substr(0, directory.size() - 1));
+        ZEST_CHECK(sync_path(root_ + directory, O_RDONLY | O_DIRECTORY));
+      }
+      std::lock_guard const lock(mutex_);
+      if (rooted_.size() >= kRootedMax) {
+        rooted_.clear();
+      }
+      rooted_[first] = inode;
     }
     return {};
   }
 
-  static Result<void> sync_path(std::string const& path, int flags) {
+  /// "a/b/c" → "a/b/"; "" for a key without a slash.
+  static std::string directory_of(std::string_view key) {
+    auto const slash = key.rfind('/');
+    return std::string(key.substr(0, slash == std::string_view::npos ? 0 : slash + 1));
+  }
+
+  /// True when the parents of this directory were flushed since it was created.
+  bool rooted(std::string const& directory, ino_t inode) {
+    std::lock_guard const lock(mutex_);
+    auto const found = rooted_.find(directory);
+    return found != rooted_.end() && found->second == inode;
+  }
+
+  /// Flushes a file or directory; returns its inode number.
+  static Result<ino_t> sync_path(std::string const& path, int flags) {
     UniqueFd const fd(::open(path.c_str(), flags | O_CLOEXEC));
-    if (!fd) {
+    struct stat st{};
+    if (!fd || ::fstat(fd.get(), &st) != 0) {
       int const number = errno;
       return path_error(number, "opening for a flush", path);
     }
@@ -368,7 +397,7 @@ class FileStore final : public ObjectStore {
         return path_error(number, "flushing to disk", path);
       }
     }
-    return {};
+    return st.st_ino;
   }
 
   std::string const root_;
@@ -376,6 +405,9 @@ class FileStore final : public ObjectStore {
   BlockingPool& pool_;
   StoreCapabilities capabilities_;
   std::atomic<std::uint64_t> temp_number_{1};
+  std::mutex mutex_;
+  /// Directories whose parents are flushed, with their inode numbers; guarded by mutex_.
+  std::unordered_map<std::string, ino_t> rooted_;
 };
 
 }  // namespace
