@@ -28,6 +28,22 @@ Reply reply_with_bytes(std::string bytes) {
   return reply;
 }
 
+/// Operations on files that were opened with permission: a descriptor may be passed on.
+bool works_on_handle(std::uint32_t opcode) noexcept {
+  switch (opcode) {
+    case FUSE_READ:
+    case FUSE_WRITE:
+    case FUSE_FLUSH:
+    case FUSE_FSYNC:
+    case FUSE_RELEASE:
+    case FUSE_READDIR:
+    case FUSE_READDIRPLUS:
+    case FUSE_FSYNCDIR:
+    case FUSE_RELEASEDIR: return true;
+    default: return false;
+  }
+}
+
 /// GETXATTR and LISTXATTR: size 0 asks for the size, a smaller buffer is ERANGE.
 Result<Reply> xattr_reply(std::string value, std::uint32_t size) {
   if (size == 0) {
@@ -340,7 +356,10 @@ Reply Dispatcher::serve(RawRequest const& raw, std::stop_source& stop) {
   auto const start = loop->now();
   auto request = decode(raw, options_.decode);
   Result<Reply> result = Errc::inval;
-  if (request.ok()) {
+  if (request.ok() && options_.only_user && header.uid != *options_.only_user && header.uid != 0 &&
+      !works_on_handle(header.opcode)) {
+    result = Errc::acces;
+  } else if (request.ok()) {
     interrupts_.add(
         {.unique = header.unique, .pid = header.pid, .kind = interruptible(raw), .stop = &stop});
     Context const ctx{.caller = {.uid = header.uid, .gid = header.gid, .pid = header.pid},

@@ -20,6 +20,9 @@ namespace zest::fuse {
 struct DispatchOptions {
   DecodeOptions decode;
   std::uint32_t max_io = 1u << 20;  ///< bytes of the largest reply with data
+  /// allow_root: only this user and root get in; others are told EACCES. The kernel knows only
+  /// "everybody" and "nobody else", so it's checked here.
+  std::optional<std::uint32_t> only_user;
 };
 
 /// Serves decoded requests. Any loop; one instance a session; outlives its requests.

@@ -471,6 +471,45 @@ TEST_P(MountTest, SecondMountOfTheVolumeIsRefused) {
   ASSERT_ERRC(again, Errc::busy);
 }
 
+TEST_P(MountTest, AllowRootKeepsOthersOut) {
+  auto with_option = setup();
+  with_option.raw_options = "allow_root";
+  MountedVolume volume(with_option);
+  make_file(volume.path("f"), "secret");
+  ASSERT_EQ(::chmod(volume.path("f").c_str(), 0666), 0);
+  auto const opens_as_nobody = [](std::string const& path) {
+    return status_of(in_child([&path] {
+      if (::setgid(65534) != 0 || ::setuid(65534) != 0) {
+        return 100;
+      }
+      return ::open(path.c_str(), O_RDONLY) >= 0 ? 0 : errno;
+    }));
+  };
+  EXPECT_EQ(opens_as_nobody(volume.path("f")), EACCES);
+  EXPECT_EQ(read_all(volume.path("f")), "secret");
+}
+
+TEST_P(MountTest, OtherUsersAreWhoTheyAre) {
+  MountedVolume volume(setup());
+  ASSERT_EQ(::chmod(volume.root().c_str(), 0777), 0);
+  make_file(volume.path("private"), "x");
+  ASSERT_EQ(::chmod(volume.path("private").c_str(), 0600), 0);
+  EXPECT_EQ(status_of(in_child([&volume] {
+              if (::setgid(65534) != 0 || ::setuid(65533) != 0) {
+                return 100;
+              }
+              int const own = ::open(volume.path("own").c_str(), O_CREAT | O_RDWR, 0640);
+              return ::open(volume.path("private").c_str(), O_RDONLY) >= 0 ? 101
+                     : errno != EACCES                                     ? 102
+                     : own < 0                                             ? 103
+                                                                           : 0;
+            })),
+            0);
+  auto const status = stat_of(volume.path("own"));
+  EXPECT_EQ(status.st_uid, 65533u);
+  EXPECT_EQ(status.st_gid, 65534u);
+}
+
 TEST_P(MountTest, MetricsCount) {
   MountedVolume volume(setup());
   make_file(volume.path("f"), "12345");
