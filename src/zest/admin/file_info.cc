@@ -104,7 +104,7 @@ Result<std::vector<std::string>> paths_of(Context const& ctx, meta::Engine& engi
     ZEST_TRY(auto const dir, directory_path(ctx, engine, parent));
     ZEST_TRY(auto const names, names_in(ctx, engine, parent, ino, count));
     for (auto const& name : names) {
-      paths.push_back(dir + "/" + name);
+      paths.push_back(fmt::format("{}/{}", dir, name));
     }
   }
   std::ranges::sort(paths);

@@ -38,6 +38,7 @@ void add_globals(CLI::App& app, Globals& globals) {
   app.add_flag("-q,--quiet", globals.quiet, "Log warnings and errors only");
   app.add_flag("--no-color", globals.no_color, "No colours in the log");
   std::vector<std::string> names;
+  names.reserve(kLevels.size());
   for (auto const& [name, level] : kLevels) {
     names.emplace_back(name);
   }
@@ -115,6 +116,7 @@ void build_app(CLI::App& app, Globals& globals, Selected& selected) {
   add_config(app, globals, selected);
   add_status(app, globals, selected);
   add_info(app, globals, selected);
+  add_fsck(app, globals, selected);
   add_mount(app, globals, selected);
   add_umount(app, globals, selected);
   add_documentation(app, selected);

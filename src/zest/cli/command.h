@@ -38,6 +38,7 @@ struct Selected {
 void add_format(CLI::App& app, Globals& globals, Selected& selected);
 void add_config(CLI::App& app, Globals& globals, Selected& selected);
 void add_status(CLI::App& app, Globals& globals, Selected& selected);
+void add_fsck(CLI::App& app, Globals& globals, Selected& selected);
 void add_info(CLI::App& app, Globals& globals, Selected& selected);
 void add_mount(CLI::App& app, Globals& globals, Selected& selected);
 void add_umount(CLI::App& app, Globals& globals, Selected& selected);

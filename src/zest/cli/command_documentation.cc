@@ -322,6 +322,7 @@ void add_rendering(CLI::App& app, Selected& selected, std::string const& name,
   auto* command = app.add_subcommand(name, help);
   auto style = std::make_shared<std::string>(styles.front().name);  // for callback and action
   std::vector<std::string> names;
+  names.reserve(styles.size());
   for (auto const& one : styles) {
     names.emplace_back(one.name);
   }
