@@ -170,6 +170,8 @@ def main():
                 mount.cleanup()
                 raise
         print(f"{options.rounds} kills, {checked} acknowledged files and directories were right")
+        if client.kind == "zest":
+            print(f"zest fsck: {run(client.program, 'fsck', volume.url).stdout.strip()}")
         peer = find_peer()
         if peer:
             run(peer, "fsck", volume.url)

@@ -145,11 +145,12 @@ def change(root: Path, seed: int):
     run("rm", "-r", root / "deep0")
 
 
-def check_volume(peer: Client, volume: Volume, exact_statistics: bool):
+def check_volume(zest: Client, peer: Client, volume: Volume, exact_statistics: bool):
     """The peer's referees: fsck of all blocks, fsck of directories (and their statistics), gc without leaks.
 
     Statistics are exact only with one writer at a time: two peers that change one file at once get them wrong too.
     """
+    zest.fsck(volume)
     peer.fsck(volume)
     run(peer.program, "fsck", "--path", "/", "--recursive", *(["--sync-dir-stat"] if exact_statistics else []),
         volume.url)
@@ -172,7 +173,7 @@ def one_after_the_other(zest: Client, peer: Client, where: Path, seed: int):
             changed = tree(m.path / "data")
         with Mount(first, volume, where / "mnt", "--enable-xattr") as m:
             assert_same_tree(changed, tree(m.path / "data"), (second.kind, first.kind))
-        check_volume(peer, volume, exact_statistics=True)
+        check_volume(zest, peer, volume, exact_statistics=True)
         print(f"{first.kind} first, then {second.kind}: {len(made)} paths are the same, fsck clean")
 
 
@@ -210,7 +211,7 @@ def both_at_once(zest: Client, peer: Client, where: Path, seed: int):
         locks(a.path, b.path)
         parallel_writers(roots, seed)
         assert_same_tree(tree(a.path, skip=(".trash",)), tree(b.path, skip=(".trash",)), ("zest", "peer"))
-    check_volume(peer, volume, exact_statistics=False)
+    check_volume(zest, peer, volume, exact_statistics=False)
     print("both at once: contents, names, locks agree; fsck clean")
 
 
