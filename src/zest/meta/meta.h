@@ -126,6 +126,9 @@ struct WriteSliceRequest {
 struct WriteSliceReply {
   Attr attr;
   std::size_t slices_in_chunk = 0;  ///< 0 = unknown; hints at compaction
+  /// The mtime before this commit: another one than the caller knew says that somebody else changed
+  /// the data in between.
+  WallTime replaced_mtime;
 };
 
 enum XattrFlag : std::uint32_t { kXattrCreate = 1, kXattrReplace = 2 };

@@ -143,6 +143,9 @@ void settle_committed(Env& env, FilePtr const& file, PendingSlice& slice, std::u
     auto grown = reply.attr;
     // Replies of commits to different chunks may overtake each other.
     grown.length = std::max(grown.length, file->attr.length);
+    if (file->stamp && file->stamp->mtime != reply.replaced_mtime) {
+      file->stamp.reset();  // Somebody else wrote: the kernel's pages may be old.
+    }
     file->apply_own(grown, before, env.note_change(file->ino));
     file->drop_view(slice.chunk);
     file->meta_dirty = true;

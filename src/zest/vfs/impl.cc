@@ -53,7 +53,7 @@ AttrReply Vfs::Impl::attr_reply(Ino ino, Attr const& fetched, std::uint64_t befo
   return {.attr = merge(ino, fetched, before), .attr_timeout = env.config.attr_timeout};
 }
 
-void Vfs::Impl::changed(Ino ino, Attr const& attr, std::uint64_t before) {
+void Vfs::Impl::changed(Ino ino, Attr const& attr, std::uint64_t before, bool sets_mtime) {
   auto const now = env.note_change(ino);
   auto const file = attr.type == FileType::regular ? files.find(ino) : nullptr;
   if (!file) {
@@ -62,6 +62,9 @@ void Vfs::Impl::changed(Ino ino, Attr const& attr, std::uint64_t before) {
   std::lock_guard const lock(file->mutex);
   if (!file->attr_known) {
     return;
+  }
+  if (!sets_mtime && file->stamp && file->stamp->mtime != attr.mtime) {
+    file->stamp.reset();
   }
   auto updated = attr;
   if (file->epoch > before) {
@@ -186,6 +189,9 @@ Result<Attr> Vfs::Impl::truncate(Context const& ctx, Ino ino, std::uint64_t leng
     return std::move(cut).error();
   }
   bool const known = file->attr_known;
+  if (length > 0) {
+    file->stamp.reset();  // Somebody else's write may hide behind this change of mtime.
+  }
   file->apply_own(*cut, before, env.note_change(ino));
   file->attr.length = cut->length;  // May be shorter than what was known before.
   file->attr_known = known;

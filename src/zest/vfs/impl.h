@@ -35,8 +35,9 @@ struct Vfs::Impl {
   Attr merge(Ino ino, Attr const& fetched, std::uint64_t before);
   EntryReply entry(Ino ino, Attr const& fetched, std::uint64_t before);
   AttrReply attr_reply(Ino ino, Attr const& fetched, std::uint64_t before);
-  /// An own change of attributes succeeded.
-  void changed(Ino ino, Attr const& attr, std::uint64_t before);
+  /// An own change of attributes succeeded. Without `sets_mtime`, an mtime that is new to us is
+  /// somebody else's write.
+  void changed(Ino ino, Attr const& attr, std::uint64_t before, bool sets_mtime = false);
 
   // ---- checks
   /// EEXIST for a name that belongs to the file system, ENAMETOOLONG.

@@ -288,7 +288,7 @@ Result<AttrReply> Vfs::setattr(Context const& ctx, SetattrRequest const& request
     if (changes_attributes(request.attrs)) {
       auto const before = impl.env.epoch.load();
       ZEST_TRY(attr, impl.meta().setattr(ctx, request.attrs));
-      impl.changed(ino, *attr, before);
+      impl.changed(ino, *attr, before, sets_mtime);
     }
     if (!attr) {
       ZEST_TRY(attr, impl.meta().getattr(ctx, ino));

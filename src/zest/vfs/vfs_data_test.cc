@@ -288,6 +288,29 @@ TEST(VfsData, CloseToOpen) {
   });
 }
 
+// Goal: a write of another client that our own next commit covers with its time stamp is noticed.
+TEST(VfsData, AHiddenWriteOfAnotherClientDropsTheKernelsPages) {
+  run_simulated([] {
+    Volume volume;
+    Client one(volume);
+    Client two(volume);
+    auto const ino = one.make_file("f");
+    auto const mine = one.open(ino);
+    ASSERT_OK(one.write(mine, 0, "aaaaaaaaaa"));
+    ASSERT_OK(one.fs.fsync(one.ctx, mine, false));
+    auto const other = two.open(ino);
+    ASSERT_OK(two.write(other, 0, "bb"));
+    ASSERT_OK(two.close(other));
+    ASSERT_OK(one.write(mine, 8, "cc"));
+    ASSERT_OK(one.close(mine));
+    auto const open = one.fs.open(one.ctx, ino, O_RDONLY);
+    ASSERT_OK(open);
+    EXPECT_FALSE(open->keep_cache);
+    EXPECT_EQ(one.read(open->handle, 0, 20), "bbaaaaaacc");
+    ASSERT_OK(one.close(open->handle));
+  });
+}
+
 // Goal: an open reader survives that another client compacts the chunk and removes its slices.
 TEST(VfsData, ReaderSurvivesCompaction) {
   run_simulated([] {

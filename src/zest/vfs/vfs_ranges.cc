@@ -38,6 +38,7 @@ Result<void> Vfs::fallocate(Context const& ctx, Handle handle,
     if (!changed.ok()) {
       return std::move(changed).error();
     }
+    file->stamp.reset();  // Somebody else's write may hide behind this change of mtime.
     file->apply_own(*changed, before, impl.env.note_change(file->ino));
     file->meta_dirty = true;
     return {};
@@ -100,6 +101,7 @@ Result<std::uint64_t> Vfs::copy_file_range(Context const& ctx, CopyRangeRequest 
       return std::move(copied).error();
     }
     if (copied->copied > 0) {
+      out->stamp.reset();  // Somebody else's write may hide behind this change of mtime.
       out->apply_own(copied->out_attr, before, impl.env.note_change(out->ino));
       out->meta_dirty = true;
     }

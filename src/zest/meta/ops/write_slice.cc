@@ -7,7 +7,8 @@ namespace zest::meta::ops {
 /// Commits one written slice: appends its record, grows the file, raises mtime and ctime.
 ///
 /// Flags and permissions were checked at open. The old length is a condition, because usage is
-/// exact; where the caller assumed the node (Txn::assume_node), nothing is read. Errors, in this
+/// exact, and so is the old mtime, so that a change by another client cannot hide behind this
+/// one's; where the caller assumed the node (Txn::assume_node), nothing is read. Errors, in this
 /// order: EINVAL (record leaves its chunk or slice), ENOENT, EPERM (no regular file), ENOSPC.
 /// Trips: 1 commit, and 1 fetch where the node isn't known.
 Result<WriteSliceReply> write_slice(Txn& txn, VolumeView const& view,
@@ -25,7 +26,7 @@ Result<WriteSliceReply> write_slice(Txn& txn, VolumeView const& view,
   auto const length = std::max(node.length, end);
   ZEST_CHECK(account_length(txn, view, request.ino, node, length));
 
-  txn.expect_node(request.ino, kType | kLength);
+  txn.expect_node(request.ino, kType | kLength | kMtime);
   txn.change(UpdateNode{.ino = request.ino,
                         .grow_length = end,
                         .raise_mtime = request.mtime,
@@ -34,10 +35,11 @@ Result<WriteSliceReply> write_slice(Txn& txn, VolumeView const& view,
   if (slice.id.value != 0) {
     txn.change(NewSlice{slice.id, slice.size});
   }
+  auto const replaced_mtime = node.mtime;
   node.length = length;
   node.mtime = raise_time(node.mtime, request.mtime);
   node.ctime = raise_time(node.ctime, txn.now());
-  return WriteSliceReply{.attr = node, .slices_in_chunk = 0};
+  return WriteSliceReply{.attr = node, .slices_in_chunk = 0, .replaced_mtime = replaced_mtime};
 }
 
 }  // namespace zest::meta::ops
