@@ -131,7 +131,10 @@ Result<FsckReport> check_blocks(Context const& ctx, meta::Engine& engine, Object
   if (!done.ok()) {
     return std::move(done).error();
   }
-  return checker.take_report();
+  auto report = checker.take_report();
+  std::ranges::sort(report.examples, {},
+                    [](BrokenBlock const& block) { return std::pair(block.ino, block.key); });
+  return report;
 }
 
 }  // namespace zest::admin

@@ -28,7 +28,7 @@ struct FsckReport {
   std::uint64_t blocks = 0;
   std::uint64_t bytes = 0;            ///< plain bytes of these blocks
   std::uint64_t broken = 0;           ///< blocks
-  std::vector<BrokenBlock> examples;  ///< the first hundred broken ones
+  std::vector<BrokenBlock> examples;  ///< at most a hundred, by inode and key
 };
 
 struct FsckRequest {
