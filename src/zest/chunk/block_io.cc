@@ -100,6 +100,10 @@ bool BlockIo::ranges() const noexcept {
   return compression_ == Compression::none && store_.capabilities().ranged_get;
 }
 
+bool BlockIo::near() const noexcept {
+  return store_.capabilities().near;
+}
+
 std::string BlockIo::key_of(BlockRef const& ref) const {
   return block_key(ref.id, ref.index, ref.size, config_.hash_prefix);
 }

@@ -36,6 +36,8 @@ class BlockIo {
 
   /// Ranges of a block can be read alone: not when it's compressed.
   [[nodiscard]] bool ranges() const noexcept;
+  /// See StoreCapabilities::near.
+  [[nodiscard]] bool near() const noexcept;
 
   /// Fills `out`, whose size is the block's. ENOENT: no such object.
   Result<void> get(Context const& ctx, BlockRef const& ref, ByteSpan out);

@@ -247,6 +247,22 @@ TEST(BlockStore, RandomReadersGetRanges) {
   });
 }
 
+// Goal: where a request costs next to nothing, a block is read whole much later.
+TEST(BlockStore, NearStoresAreReadWholeLate) {
+  run_on_loop([] {
+    Bench bench;
+    StoreCapabilities const near{.durable_put = true, .near = true};
+    bench.faulty.capabilities_override = &near;
+    put_slice(bench, {1}, pattern(kBlock, 1));
+    for (std::uint32_t i = 0; i < 64; ++i) {
+      ASSERT_OK(read(bench, {.id = {1}, .size = kBlock, .offset = i * 10, .length = 100}));
+    }
+    EXPECT_EQ(bench.faulty.bytes_got(), 6400u);
+    ASSERT_OK(read(bench, {.id = {1}, .size = kBlock, .offset = 5, .length = 100}));
+    EXPECT_EQ(bench.faulty.bytes_got(), 6400u + kBlock);
+  });
+}
+
 TEST(BlockStore, StoresWithoutRangesAreReadWhole) {
   run_on_loop([] {
     Bench bench;

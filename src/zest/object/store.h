@@ -43,6 +43,7 @@ struct ObjectPage {
 struct StoreCapabilities {
   bool durable_put = false;  ///< a put that returned survives a power cut (else see sync)
   bool ranged_get = true;
+  bool near = false;  ///< a request costs microseconds: reading more than is asked for pays late
 };
 
 class ObjectStore {

@@ -135,6 +135,7 @@ class FileStore final : public ObjectStore {
   FileStore(FileStoreOptions options, BlockingPool& pool)
       : root_(std::move(options.root)), fsync_on_put_(options.fsync_on_put), pool_(pool) {
     capabilities_.durable_put = fsync_on_put_;
+    capabilities_.near = true;
     std::uint64_t seed = 0;
     if (::getrandom(&seed, sizeof seed, GRND_NONBLOCK) == sizeof seed) {
       temp_number_ = seed >> 1;
