@@ -23,6 +23,7 @@ from harness import REPOSITORY, Client, Mount, Volume, find_peer, run, workspace
 CLIENTS = {
     "zest-dev": ("zest", ["--transport=dev"]),
     "zest-uring": ("zest", ["--transport=uring"]),
+    "zest-fsync": ("zest", ["--transport=dev", "--sync=fsync"]),
     "peer": ("peer", []),
 }
 MIB = 1 << 20
@@ -144,7 +145,7 @@ def table(results: dict, names: list[str]) -> str:
 def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--rounds", type=int, default=3)
-    arguments.add_argument("--clients", default=",".join(c for c in CLIENTS if c != "peer" or find_peer()))
+    arguments.add_argument("--clients", default=",".join(c for c in CLIENTS if c != "zest-fsync" and (c != "peer" or find_peer())))
     arguments.add_argument("--cases", default="small1,small8,big")
     arguments.add_argument("--size-mib", type=int, default=1024)
     arguments.add_argument("--json")
