@@ -6,7 +6,9 @@ Goal: `mount` returns when the volume can be used, `umount` when everything is s
 
 import json
 import os
+import shutil
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -272,6 +274,34 @@ class MountTest(unittest.TestCase):
         self.mount()
         self.assertLess(time.monotonic() - began, 20)
         self.zest("umount", self.mnt)
+
+    # ---- without root
+
+    def test_an_unprivileged_user_mounts_through_fusermount3(self):
+        """Like any user on a usual system, where everybody may open /dev/fuse."""
+        home = self.dir / "home"
+        (home / "mnt").mkdir(parents=True)
+        for path in (home, home / "mnt"):
+            os.chown(path, 1, 1)
+        program = home / "zest-program"
+        shutil.copy(find_zest(), program)  # the checkout may be closed to others
+        mode = stat.S_IMODE(os.stat("/dev/fuse").st_mode)
+        os.chmod("/dev/fuse", 0o666)
+        self.addCleanup(os.chmod, "/dev/fuse", mode)
+
+        def as_user(*command):
+            done = subprocess.run([*map(str, command)], text=True, capture_output=True, timeout=90, user=1, group=1,
+                                  extra_groups=[], stdin=subprocess.DEVNULL, cwd=home,
+                                  env=dict(os.environ, HOME=str(home), XDG_RUNTIME_DIR=str(home)))
+            self.assertEqual(done.returncode, 0, f"{command}:\n{done.stdout}{done.stderr}")
+            return done.stdout
+
+        url = f"sqlite3://{home}/meta.db"
+        as_user(program, "format", "--bucket", home / "bucket", url, "uservol")
+        as_user(program, "mount", "-d", "--log", home / "log", "--metrics", "127.0.0.1:0", url, home / "mnt")
+        self.assertEqual(as_user("sh", "-c", "echo hello > mnt/file && cat mnt/file"), "hello\n")
+        as_user(program, "umount", home / "mnt")
+        self.assertFalse(is_mounted(home / "mnt"))
 
 
 if __name__ == "__main__":
