@@ -1,10 +1,12 @@
-// Load of small operations on a directory, for bench/compare.py: N processes, each in its own sub-directory, do one
-// kind of operation and the program prints operations per second and latencies. Needs nothing but the kernel.
+// Load of small operations on a directory, for bench/compare.py: N processes, each in its own
+// sub-directory, do one kind of operation and the program prints operations per second and
+// latencies. Needs nothing but the kernel.
 //
 //   fsload DIR OPERATION PROCESSES COUNT      (COUNT operations in each process)
 //
-// OPERATION: create, stat, readdir, unlink, mkdir, write4k, read4k, rename, open. `stat`, `readdir`, `rename`, `open`, `read4k` and `unlink`
-// work on the files that `create` or `write4k` made before.
+// OPERATION: create, stat, readdir, unlink, mkdir, write4k, read4k, rename, open. `stat`,
+// `readdir`, `rename`, `open`, `read4k` and `unlink` work on the files that `create` or `write4k`
+// made before.
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -69,7 +71,7 @@ void list(std::string const& directory, int expected) {
 void operate(std::string_view operation, std::string const& directory, int i, int count) {
   static char const data[4096] = {1};
   std::string const path = directory + "/f" + std::to_string(i);
-  struct stat s {};
+  struct stat s{};
   if (operation == "create") {
     write_file(path, nullptr, 0);
   } else if (operation == "write4k") {
@@ -108,9 +110,11 @@ int main(int argc, char** argv) {
   int const count = std::atoi(argv[4]);
   // A listing is one operation over all files, so it is repeated less often.
   int const rounds = operation == "readdir" ? 10 : count;
-  auto const latencies_size = static_cast<std::size_t>(processes) * static_cast<std::size_t>(rounds);
-  auto* const latencies = static_cast<float*>(
-      mmap(nullptr, latencies_size * sizeof(float), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+  auto const latencies_size =
+      static_cast<std::size_t>(processes) * static_cast<std::size_t>(rounds);
+  auto* const latencies =
+      static_cast<float*>(mmap(nullptr, latencies_size * sizeof(float), PROT_READ | PROT_WRITE,
+                               MAP_SHARED | MAP_ANONYMOUS, -1, 0));
   check(latencies != MAP_FAILED, "mmap");
   for (int p = 0; p < processes; ++p) {
     mkdir((root + "/p" + std::to_string(p)).c_str(), 0755);
@@ -122,7 +126,8 @@ int main(int argc, char** argv) {
       for (int i = 0; i < rounds; ++i) {
         auto const before = Clock::now();
         operate(operation, directory, i, count);
-        latencies[p * rounds + i] = std::chrono::duration<float, std::micro>(Clock::now() - before).count();
+        latencies[p * rounds + i] =
+            std::chrono::duration<float, std::micro>(Clock::now() - before).count();
       }
       std::_Exit(0);
     }
@@ -135,9 +140,11 @@ int main(int argc, char** argv) {
   }
   double const seconds = std::chrono::duration<double>(Clock::now() - start).count();
   std::sort(latencies, latencies + latencies_size);
-  std::printf("{\"operations\": %zu, \"seconds\": %.6f, \"per_second\": %.1f, \"p50_us\": %.1f, \"p99_us\": %.1f}\n",
-              latencies_size, seconds, static_cast<double>(latencies_size) / seconds,
-              static_cast<double>(latencies[latencies_size / 2]),
-              static_cast<double>(latencies[latencies_size * 99 / 100]));
+  std::printf(
+      "{\"operations\": %zu, \"seconds\": %.6f, \"per_second\": %.1f, \"p50_us\": %.1f, "
+      "\"p99_us\": %.1f}\n",
+      latencies_size, seconds, static_cast<double>(latencies_size) / seconds,
+      static_cast<double>(latencies[latencies_size / 2]),
+      static_cast<double>(latencies[latencies_size * 99 / 100]));
   return 0;
 }

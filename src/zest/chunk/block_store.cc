@@ -31,8 +31,8 @@ namespace {
 
 /// A block that was read in pieces this often is worth reading whole.
 constexpr std::uint32_t kRangedReadsMax = 3;
-/// The same for a near store: a block costs as much as hundreds of pieces there, and where the cache
-/// is smaller than what is read, each block pushes another one out.
+/// The same for a near store: a block costs as much as hundreds of pieces there, and where the
+/// cache is smaller than what is read, each block pushes another one out.
 constexpr std::uint32_t kRangedReadsMaxNear = 512;
 /// A piece of at most this part of its block is read alone.
 constexpr std::uint32_t kRangedShare = 4;
