@@ -43,8 +43,8 @@ struct PendingSlice {
   bool durable = false;        ///< finish with power-cut safety
   std::optional<Errc> doomed;  ///< an earlier slice failed, so this one must not be committed
   WallTime last_write;         ///< becomes the file's mtime
-  TimePoint first_write_at{};  ///< for the background flush
-  TimePoint last_write_at{};
+  TimePoint first_write_at;    ///< for the background flush
+  TimePoint last_write_at;
   SliceWriter writer;
 
   [[nodiscard]] std::uint64_t begin() const noexcept { return chunk.value * kChunkSize + pos; }
