@@ -29,7 +29,7 @@ using file_store::path_error;
 
 /// Cleaners may remove a directory between its creation and the creation of a file in it, again and
 /// again; somebody who does that so often in a row is no race any more.
-constexpr int kCreateAttemptsMax = 32;
+constexpr int kCreateAttemptsMax = 200;
 
 constexpr std::size_t kIovecsMax = 64;
 constexpr std::size_t kRootedMax = 4096;
