@@ -90,7 +90,8 @@ struct Put {
   Value value;
 };
 /// Removes a record; absent is fine. HasEntries, Parents, Flocks, Plocks keys erase the whole set
-/// of the inode (Parents: where stored). Xattrs of an inode: EraseXattrs.
+/// of the inode (Parents: where stored). Xattrs of an inode: EraseXattrs. A user's or group's quota
+/// is erased by setting its limits to −1 (the peer keeps the accounting, format/02 §4.1).
 struct Erase {
   Key key;
 };
@@ -172,6 +173,9 @@ struct Commit {
   /// Applied in the commit where capabilities().usage_in_commit; otherwise the core sums it up and
   /// calls add_usage.
   Usage usage;
+  /// Nothing is changed unless this session is still its client's: its record exists and its expiry
+  /// is above 0 (a cleanup erases it or sets 0). ESTALE (Fault::semantic) otherwise. 0 = no fence.
+  SessionId fence;
 };
 
 // ---- listings
@@ -208,6 +212,24 @@ struct DelfileEntry {
   std::int64_t deleted_sec = 0;
 };
 
+/// One compaction's replaced slices.
+struct DelayedEntry {
+  DelayedSlicesKey key;
+  std::vector<DelayedSlice> slices;
+};
+struct QuotaEntry {
+  QuotaKey key;
+  Quota quota;
+};
+struct StoredAcl {
+  std::uint32_t id = 0;
+  AclRule rule;
+};
+struct DetachedEntry {
+  Ino ino;
+  std::int64_t added_sec = 0;
+};
+
 // ---- counters
 // -------------------------------------------------------------------------------------------------
 
@@ -234,6 +256,19 @@ struct EngineCapabilities {
       false;  ///< hard-link parents are records of their own (else derived from edges)
   bool ids_fit_int32 = false;  ///< uid, gid, rdev must stay below 2^31 (PostgreSQL, MySQL)
   std::size_t xattr_value_max = 65536;
+  bool invalidation_pushes = false;  ///< set_listener() has an effect
+};
+
+/// Hears of records that anybody may have changed. Called on any loop; must not suspend.
+class InvalidationListener {
+ public:
+  virtual ~InvalidationListener() = default;
+  virtual void node_changed(Ino ino) noexcept = 0;
+  /// Entries of a directory.
+  virtual void entries_changed(Ino dir) noexcept = 0;
+  /// Some changes may have been missed (the connection was lost): nothing that was read before
+  /// counts any more.
+  virtual void everything_changed() noexcept = 0;
 };
 
 class Engine {
@@ -270,6 +305,14 @@ class Engine {
   virtual Result<std::vector<DelfileEntry>> list_delfiles(Context const& ctx,
                                                           std::int64_t before_sec,
                                                           std::size_t limit) = 0;
+  /// Delayed slices of compactions before `before_sec`.
+  virtual Result<std::vector<DelayedEntry>> list_delayed_slices(Context const& ctx,
+                                                                std::int64_t before_sec,
+                                                                std::size_t limit) = 0;
+  /// Detached trees that were begun before `before_sec`.
+  virtual Result<std::vector<DetachedEntry>> list_detached(Context const& ctx,
+                                                           std::int64_t before_sec,
+                                                           std::size_t limit) = 0;
   /// Slices without references.
   virtual Result<std::vector<DelayedSlice>> list_garbage_slices(Context const& ctx,
                                                                 std::size_t limit) = 0;
@@ -285,6 +328,18 @@ class Engine {
   /// those).
   virtual Result<std::vector<Ino>> add_dir_stats(
       Context const& ctx, std::span<std::pair<Ino, DirStat> const> deltas) = 0;
+  /// All quotas of directories, users and groups.
+  virtual Result<std::vector<QuotaEntry>> list_quotas(Context const& ctx) = 0;
+  /// Adds used space and inodes. A directory without a quota is skipped; a user or group without a
+  /// record gets one without limits (−1).
+  virtual Result<void> add_quota_usage(Context const& ctx,
+                                       std::span<std::pair<QuotaKey, Usage> const> deltas) = 0;
+  /// Sets a quota's limits and leaves its use; where there was no record, `quota` is stored whole.
+  virtual Result<void> set_quota(Context const& ctx, QuotaKey const& key, Quota const& quota) = 0;
+  /// Stores a new ACL rule and returns its id (never 0). Rules are never changed or deleted.
+  virtual Result<std::uint32_t> insert_acl(Context const& ctx, AclRule const& rule) = 0;
+  /// Rules with ids above `after`, ascending.
+  virtual Result<std::vector<StoredAcl>> list_acls(Context const& ctx, std::uint32_t after) = 0;
   /// Conditional set of format/00 §3.1: true when this client may run the job now.
   virtual Result<bool> take_lease(Context const& ctx, Lease lease, std::int64_t now_sec,
                                   std::int64_t interval_sec) = 0;
@@ -297,6 +352,10 @@ class Engine {
                                   std::optional<Attr> const& trash) = 0;
   /// Deletes everything of the volume. For `format --force` and tests.
   virtual Result<void> reset(Context const& ctx) = 0;
+
+  /// Where capabilities().invalidation_pushes: changes by anybody (this client, too) are told to
+  /// `listener`, which outlives the engine or is replaced by null. Call before the first fetch.
+  virtual void set_listener(InvalidationListener* /*listener*/) {}
 
   /// Round trips made so far; tests hold the number an operation needs.
   [[nodiscard]] virtual std::uint64_t trips() const noexcept = 0;

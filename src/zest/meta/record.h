@@ -14,6 +14,7 @@
 
 #include "zest/base/types.h"
 #include "zest/format/types.h"
+#include "zest/format/usage.h"
 
 namespace zest::meta {
 
@@ -117,15 +118,37 @@ struct DirStatKey {
   Ino ino;
   friend auto operator<=>(DirStatKey const&, DirStatKey const&) = default;
 };
-/// Quota of a directory; only erased in this module so far.
-struct DirQuotaKey {
+/// Quota of a directory (`id` is its inode), of a user or of a group (format/01 §6).
+struct QuotaKey {
+  QuotaType type = QuotaType::directory;
+  std::uint64_t id = 0;
+  friend auto operator<=>(QuotaKey const&, QuotaKey const&) = default;
+};
+constexpr QuotaKey dir_quota(Ino ino) noexcept {
+  return {.type = QuotaType::directory, .id = ino.value};
+}
+/// An ACL rule; rules never change. Fetch only: Engine::insert_acl makes them.
+struct AclKey {
+  std::uint32_t id = 0;
+  friend auto operator<=>(AclKey const&, AclKey const&) = default;
+};
+/// The top of a cloned tree that has no name yet → when that began (unix seconds).
+struct DetachedKey {
   Ino ino;
-  friend auto operator<=>(DirQuotaKey const&, DirQuotaKey const&) = default;
+  friend auto operator<=>(DetachedKey const&, DetachedKey const&) = default;
+};
+/// Slices that a compaction replaced and the trash period still keeps. Fetch and erase; DelaySlices
+/// makes them.
+struct DelayedSlicesKey {
+  SliceId compacted_into;
+  std::int64_t deleted_sec = 0;
+  friend auto operator<=>(DelayedSlicesKey const&, DelayedSlicesKey const&) = default;
 };
 
 using Key = std::variant<NodeKey, EdgeKey, ChildKey, SymlinkKey, XattrKey, ChunkKey, ParentsKey,
                          HasEntriesKey, SliceRefKey, FlocksKey, FlockKey, PlocksKey, PlockKey,
-                         SessionKey, SustainedKey, DelfileKey, DirStatKey, DirQuotaKey>;
+                         SessionKey, SustainedKey, DelfileKey, DirStatKey, QuotaKey, AclKey,
+                         DetachedKey, DelayedSlicesKey>;
 
 // ---- values
 // ---------------------------------------------------------------------------------------------------
@@ -163,7 +186,8 @@ struct Present {
 /// monostate = absent.
 using Value = std::variant<std::monostate, Attr, Entry, Child, std::string, Slices, Parents, bool,
                            std::int64_t, Flocks, FlockType, Plocks, std::vector<LockRange>,
-                           SessionRecord, Present, DelfileRecord, DirStat>;
+                           SessionRecord, Present, DelfileRecord, DirStat, Quota, AclRule,
+                           std::vector<DelayedSlice>>;
 
 /// Which value type belongs to a key.
 template <class K>
@@ -237,8 +261,20 @@ struct RecordOf<DirStatKey> {
   using type = DirStat;
 };
 template <>
-struct RecordOf<DirQuotaKey> {
-  using type = Present;
+struct RecordOf<QuotaKey> {
+  using type = Quota;
+};
+template <>
+struct RecordOf<AclKey> {
+  using type = AclRule;
+};
+template <>
+struct RecordOf<DetachedKey> {
+  using type = std::int64_t;
+};
+template <>
+struct RecordOf<DelayedSlicesKey> {
+  using type = std::vector<DelayedSlice>;
 };
 
 }  // namespace zest::meta
