@@ -301,58 +301,6 @@ TEST_P(Life, ACircleOfWaitersIsADeadlock) {
   });
 }
 
-// What each operation costs in trips to the engine. Held here, because trips are the budget.
-TEST(Trips, EveryOperationKeepsItsBudget) {
-  run_simulated([&] {
-    Volume volume(make_memory_engine({.yield = false}), make_setting(1));
-    Client client(volume);
-    auto& meta = client.meta;
-    auto const& ctx = volume.root;
-    auto const trips = [&](auto const& call) {
-      auto const before = volume.engine->trips();
-      call();
-      return volume.engine->trips() - before;
-    };
-    ASSERT_TRUE(make(client, FileType::regular, kRootIno, "first").ok());  // Takes a batch of ids.
-    ASSERT_TRUE(meta.unlink(ctx, kRootIno, "first").ok());  // Makes the hourly trash.
-    Ino file;
-    Ino dir;
-    EXPECT_EQ(trips([&] { file = *make(client, FileType::regular, kRootIno, "f"); }), 2U);
-    EXPECT_EQ(trips([&] { dir = *make(client, FileType::directory, kRootIno, "d"); }), 2U);
-    EXPECT_EQ(trips([&] { EXPECT_TRUE(meta.lookup(ctx, kRootIno, "f").ok()); }), 1U);
-    EXPECT_EQ(trips([&] { EXPECT_TRUE(meta.getattr(ctx, file).ok()); }), 1U);
-    EXPECT_EQ(trips([&] { EXPECT_TRUE(meta.access(ctx, file, 4).ok()); }), 1U);
-    EXPECT_EQ(trips([&] { EXPECT_TRUE(meta.open(ctx, file, O_RDWR).ok()); }), 1U);
-    EXPECT_EQ(trips([&] { EXPECT_TRUE(meta.read_chunk(ctx, file, ChunkIndex{0}).ok()); }), 1U);
-    auto const id = *meta.new_slice(ctx);
-    WriteSliceRequest write{
-        .ino = file, .index = {}, .slice = {.pos = 0, .id = id, .size = 9, .len = 9}, .mtime = {}};
-    EXPECT_EQ(trips([&] { EXPECT_TRUE(meta.write_slice(ctx, write).ok()); }), 1U);
-    write.slice.pos = 9;
-    EXPECT_EQ(trips([&] { EXPECT_TRUE(meta.write_slice(ctx, write).ok()); }), 1U);
-    EXPECT_EQ(trips([&] { EXPECT_TRUE(meta.close(ctx, file).ok()); }), 0U);
-    EXPECT_EQ(trips([&] { EXPECT_TRUE(meta.write_slice(ctx, write).ok()); }), 2U);
-    EXPECT_EQ(trips([&] { EXPECT_TRUE(meta.setattr(ctx, {.ino = file, .uid = 5U}).ok()); }), 2U);
-    EXPECT_EQ(trips([&] { EXPECT_TRUE(meta.truncate(ctx, file, 5, false).ok()); }), 2U);
-    EXPECT_EQ(trips([&] { EXPECT_TRUE(meta.link(ctx, file, dir, "l").ok()); }), 2U);
-    EXPECT_EQ(
-        trips([&] {
-          EXPECT_TRUE(
-              meta.rename(ctx,
-                          {.parent = dir, .name = "l", .new_parent = kRootIno, .new_name = "m"})
-                  .ok());
-        }),
-        2U);
-    EXPECT_EQ(trips([&] { EXPECT_TRUE(meta.unlink(ctx, kRootIno, "m").ok()); }), 3U);
-    EXPECT_EQ(trips([&] { EXPECT_TRUE(meta.rmdir(ctx, kRootIno, "d").ok()); }), 2U);
-    EXPECT_EQ(trips([&] { EXPECT_TRUE(meta.setxattr(ctx, file, "user.a", "1", 0).ok()); }), 2U);
-    EXPECT_EQ(trips([&] { EXPECT_TRUE(meta.getxattr(ctx, file, "user.a").ok()); }), 1U);
-    ASSERT_TRUE(make(client, FileType::regular, kRootIno, "x").ok());
-    EXPECT_EQ(trips([&] { EXPECT_TRUE(meta.unlink(ctx, kRootIno, "x").ok()); }), 2U);
-    EXPECT_EQ(trips([&] { EXPECT_TRUE(meta.readdir(ctx, {.dir = kRootIno}).ok()); }), 1U);
-  });
-}
-
 // Creators in one directory depend on its type, mode, owner and flags, not on its times: nobody has
 // to try again.
 TEST(Conflicts, CreatorsInOneDirectoryDoNotMeet) {

@@ -32,7 +32,18 @@ Meta::Impl::Impl(Engine& engine_in, Setting setting_in, MetaConfig config_in, Cl
       inodes(engine_in, IdKind::inode, kInodeBatch),
       slices(engine_in, IdKind::slice, kSliceBatch),
       session(engine_in, runner, clock_in, log_in, session_config(config)),
-      setting(std::make_shared<Setting const>(std::move(setting_in))) {}
+      setting(std::make_shared<Setting const>(std::move(setting_in))) {
+  if (engine.capabilities().invalidation_pushes) {
+    runner.hints().expect_pushes();
+    engine.set_listener(&runner.hints());
+  }
+}
+
+Meta::Impl::~Impl() {
+  if (engine.capabilities().invalidation_pushes) {
+    engine.set_listener(nullptr);
+  }
+}
 
 Result<void> Meta::Impl::check_writable() const {
   if (config.read_only) {
@@ -141,7 +152,7 @@ Result<EntryReply> Meta::lookup(Context const& ctx, Ino parent, std::string_view
   if (name == ".." && dir == impl_->config.root) {
     name = ".";
   }
-  ZEST_TRY(auto reply, impl_->runner.run(ctx, [&](Txn& txn) {
+  ZEST_TRY(auto reply, impl_->runner.read(ctx, [&](Txn& txn) {
     return ops::lookup(txn, {.parent = dir, .name = name});
   }));
   impl_->open_files.remember(reply.ino, reply.attr);
@@ -155,8 +166,8 @@ Result<EntryReply> Meta::mknod(Context const& ctx, MknodRequest const& request) 
   mapped.parent = impl_->inside(request.parent);
   auto const view = impl_->view();
   ZEST_TRY(auto const fresh, impl_->inodes.next(ctx));
-  auto reply =
-      impl_->runner.run(ctx, [&](Txn& txn) { return ops::mknod(txn, view, mapped, Ino{fresh}); });
+  auto reply = impl_->runner.run_hinted(
+      ctx, [&](Txn& txn) { return ops::mknod(txn, view, mapped, Ino{fresh}); });
   if (!reply.ok() && reply.error().fault() == Fault::semantic) {
     impl_->inodes.give_back(fresh);
   }
@@ -170,7 +181,7 @@ Result<EntryReply> Meta::link(Context const& ctx, Ino ino, Ino new_parent,
   ops::LinkRequest const request{
       .ino = impl_->inside(ino), .parent = impl_->inside(new_parent), .name = new_name};
   ZEST_TRY(auto reply,
-           impl_->runner.run(ctx, [&](Txn& txn) { return ops::link(txn, view, request); }));
+           impl_->runner.run_hinted(ctx, [&](Txn& txn) { return ops::link(txn, view, request); }));
   impl_->open_files.remember(reply.ino, reply.attr);
   return reply;
 }
@@ -181,7 +192,7 @@ Result<UnlinkReply> Meta::unlink(Context const& ctx, Ino parent, std::string_vie
   ZEST_TRY(auto const view, impl_->view_with_trash(ctx, skip_trash));
   ops::NameRequest const request{.parent = impl_->inside(parent), .name = name};
   OpenFiles::Deletion deletion(impl_->open_files);
-  ZEST_TRY(auto reply, impl_->runner.run(ctx, [&](Txn& txn) {
+  ZEST_TRY(auto reply, impl_->runner.run_hinted(ctx, [&](Txn& txn) {
     return ops::unlink(txn, view, request, deletion);
   }));
   return impl_->after_drop(ctx, deletion, reply);
@@ -191,7 +202,7 @@ Result<Ino> Meta::rmdir(Context const& ctx, Ino parent, std::string_view name) {
   ZEST_CHECK(impl_->check_writable());
   ZEST_TRY(auto const view, impl_->view_with_trash(ctx, false));
   ops::NameRequest const request{.parent = impl_->inside(parent), .name = name};
-  return impl_->runner.run(ctx, [&](Txn& txn) { return ops::rmdir(txn, view, request); });
+  return impl_->runner.run_hinted(ctx, [&](Txn& txn) { return ops::rmdir(txn, view, request); });
 }
 
 Result<RenameReply> Meta::rename(Context const& ctx, RenameRequest const& request) {
@@ -201,7 +212,7 @@ Result<RenameReply> Meta::rename(Context const& ctx, RenameRequest const& reques
   mapped.new_parent = impl_->inside(request.new_parent);
   ZEST_TRY(auto const view, impl_->view_with_trash(ctx, false));
   OpenFiles::Deletion deletion(impl_->open_files);
-  ZEST_TRY(auto reply, impl_->runner.run(ctx, [&](Txn& txn) {
+  ZEST_TRY(auto reply, impl_->runner.run_hinted(ctx, [&](Txn& txn) {
     return ops::rename(txn, view, mapped, deletion);
   }));
   impl_->open_files.forget(reply.ino);
@@ -234,7 +245,15 @@ Result<DirPage> Meta::readdir(Context const& ctx, ListDir const& request) {
     ZEST_CHECK(check_access(ctx.caller, dir, request.attrs ? kRead | kExecute : 0U | kRead));
     impl_->touch_atime(ctx, mapped.dir, dir);
   }
+  auto& hints = impl_->runner.hints();
+  auto const read_at = hints.now();
   ZEST_TRY(auto page, impl_->engine.list_dir(ctx, mapped));
+  for (auto const& entry : page.entries) {
+    if (entry.attr.has_value()) {
+      hints.remember(ChildKey{mapped.dir, entry.name},
+                     Child{.entry = entry.entry, .attr = entry.attr}, read_at);
+    }
+  }
   if (page.entries.empty() && request.from.empty() && !check) {
     // Nothing there may also mean that the directory itself is not.
     ZEST_TRY(auto const dir, getattr(ctx, request.dir));
@@ -259,7 +278,7 @@ Result<Ino> Meta::parent_of(Context const& ctx, Ino dir) {
 
 Result<Attr> Meta::getattr(Context const& ctx, Ino ino) {
   auto const mapped = impl_->inside(ino);
-  ZEST_TRY(auto const node, impl_->runner.run(ctx, [&](Txn& txn) { return txn.node(mapped); }));
+  ZEST_TRY(auto const node, impl_->runner.read(ctx, [&](Txn& txn) { return txn.node(mapped); }));
   impl_->open_files.remember(mapped, node);
   return node;
 }
@@ -269,7 +288,7 @@ Result<Attr> Meta::setattr(Context const& ctx, SetattrRequest const& request) {
   auto mapped = request;
   mapped.ino = impl_->inside(request.ino);
   ZEST_TRY(auto const node,
-           impl_->runner.run(ctx, [&](Txn& txn) { return ops::setattr(txn, mapped); }));
+           impl_->runner.run_hinted(ctx, [&](Txn& txn) { return ops::setattr(txn, mapped); }));
   impl_->open_files.remember(mapped.ino, node);
   return node;
 }
@@ -279,8 +298,8 @@ Result<Attr> Meta::truncate(Context const& ctx, Ino ino, std::uint64_t length, b
   auto const view = impl_->view();
   ops::TruncateRequest const request{
       .ino = impl_->inside(ino), .length = length, .by_handle = by_handle};
-  ZEST_TRY(auto const node,
-           impl_->runner.run(ctx, [&](Txn& txn) { return ops::truncate(txn, view, request); }));
+  ZEST_TRY(auto const node, impl_->runner.run_hinted(
+                                ctx, [&](Txn& txn) { return ops::truncate(txn, view, request); }));
   impl_->open_files.remember(request.ino, node);
   return node;
 }
@@ -288,8 +307,8 @@ Result<Attr> Meta::truncate(Context const& ctx, Ino ino, std::uint64_t length, b
 Result<Attr> Meta::fallocate(Context const& ctx, FallocateRequest const& request) {
   ZEST_CHECK(impl_->check_writable());
   auto const view = impl_->view();
-  ZEST_TRY(auto const node,
-           impl_->runner.run(ctx, [&](Txn& txn) { return ops::fallocate(txn, view, request); }));
+  ZEST_TRY(auto const node, impl_->runner.run_hinted(
+                                ctx, [&](Txn& txn) { return ops::fallocate(txn, view, request); }));
   impl_->open_files.remember(request.ino, node);
   return node;
 }

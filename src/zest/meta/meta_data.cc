@@ -22,8 +22,10 @@ Result<Attr> Meta::open(Context const& ctx, Ino ino, std::uint32_t flags) {
     ZEST_CHECK(impl_->check_writable());
   }
   ZEST_CHECK(impl_->open_files.open(ctx, ino));
-  auto node = getattr(ctx, ino);
+  // Close-to-open: always as the engine has it now.
+  auto node = impl_->runner.run(ctx, [&](Txn& txn) { return txn.node(impl_->inside(ino)); });
   if (node.ok()) {
+    impl_->open_files.remember(ino, *node);
     if (auto allowed = check_open(ctx.caller, *node, flags); !allowed.ok()) {
       node = std::move(allowed).error();
     }
@@ -67,18 +69,19 @@ Result<WriteSliceReply> Meta::write_slice(Context const& ctx, WriteSliceRequest 
   ZEST_CHECK(impl_->check_writable());
   auto const view = impl_->view();
   auto const hint = impl_->open_files.hint(request.ino);
-  ZEST_TRY(auto const reply, impl_->runner.run(ctx, [&](Txn& txn) -> Result<WriteSliceReply> {
-    auto const assumed = txn.attempt() == 0 && hint.has_value();
-    if (assumed) {
-      txn.assume_node(request.ino, *hint);
-    }
-    auto written = ops::write_slice(txn, view, request);
-    if (!written.ok() && assumed) {
-      // Judged from a record that may be old: look again before anybody is told.
-      return Error(Errc::again, Fault::conflict, "decided on a cached node");
-    }
-    return written;
-  }));
+  ZEST_TRY(auto const reply,
+           impl_->runner.run_hinted(ctx, [&](Txn& txn) -> Result<WriteSliceReply> {
+             auto const assumed = txn.attempt() == 0 && hint.has_value();
+             if (assumed) {
+               txn.assume_node(request.ino, *hint);
+             }
+             auto written = ops::write_slice(txn, view, request);
+             if (!written.ok() && assumed) {
+               // Judged from a record that may be old: look again before anybody is told.
+               return Error(Errc::again, Fault::conflict, "decided on a cached node");
+             }
+             return written;
+           }));
   impl_->open_files.remember(request.ino, reply.attr);
   return reply;
 }

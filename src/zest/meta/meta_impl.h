@@ -21,6 +21,9 @@ namespace zest::meta {
 struct Meta::Impl {
   Impl(Engine& engine_in, Setting setting_in, MetaConfig config_in, Clock const& clock_in,
        Rng& rng_in, Logger& log_in, Registry& metrics);
+  ~Impl();
+  Impl(Impl const&) = delete;
+  Impl& operator=(Impl const&) = delete;
 
   /// Inode 1 as callers see it is the mount's root; 0 stands for it, too (format/05 §1.1).
   [[nodiscard]] Ino inside(Ino ino) const noexcept { return ino.value <= 1 ? config.root : ino; }

@@ -184,10 +184,10 @@ struct Present {
 };
 
 /// monostate = absent.
-using Value = std::variant<std::monostate, Attr, Entry, Child, std::string, Slices, Parents, bool,
-                           std::int64_t, Flocks, FlockType, Plocks, std::vector<LockRange>,
-                           SessionRecord, Present, DelfileRecord, DirStat, Quota, AclRule,
-                           std::vector<DelayedSlice>>;
+using Value =
+    std::variant<std::monostate, Attr, Entry, Child, std::string, Slices, Parents, bool,
+                 std::int64_t, Flocks, FlockType, Plocks, std::vector<LockRange>, SessionRecord,
+                 Present, DelfileRecord, DirStat, Quota, AclRule, std::vector<DelayedSlice>>;
 
 /// Which value type belongs to a key.
 template <class K>

@@ -25,14 +25,19 @@ Runner::Runner(Engine& engine, Clock const& clock, Rng& rng, Registry& metrics,
       restarts_(metrics.counter("transaction_restart",
                                 "The number of times a metadata transaction was tried again.")) {}
 
-Result<void> Runner::attempts(Context const& ctx, Body const& body) {
-  for (unsigned attempt = 0; attempt < kAttemptsMax; ++attempt) {
-    Txn txn(engine_, ctx, clock_.wall(), attempt);
+Result<void> Runner::attempts(Context const& ctx, Body const& body, HintUse use) {
+  for (unsigned attempt = 0; attempt < kAttemptsMax;) {
+    Txn txn(engine_, ctx, clock_.wall(), attempt, hints_, use);
     auto result = body(txn);
+    if (use == HintUse::any && txn.hinted() && (!result.ok() || txn.pending().changes.empty())) {
+      use = HintUse::none;
+      continue;
+    }
     if (result.ok()) {
       result = commit(ctx, txn);
     }
     if (result.ok()) {
+      hints_.committed(txn.pending());
       if (statistics_.add(txn.pending().usage, txn.dir_stats())) {
         // The operation is done; a failed flush is tried again by the flusher.
         static_cast<void>(statistics_.flush(ctx).ok());
@@ -42,8 +47,11 @@ Result<void> Runner::attempts(Context const& ctx, Body const& body) {
     if (result.error().fault() != Fault::conflict) {
       return result;
     }
+    hints_.failed(txn.pending());
+    use = HintUse::none;
     restarts_.add();
     ZEST_CHECK(pause(ctx, attempt));
+    ++attempt;
   }
   return Error::transient(Errc::io, "metadata transaction: gave up after too many conflicts");
 }

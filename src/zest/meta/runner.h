@@ -5,6 +5,10 @@
 // grows with the attempts; the first repetition is immediate, because most conflicts are over at
 // once. The caller's deadline and stop end the tries. A commit whose reply was lost is looked up in
 // the volume. What a commit changed in usage is summed once, after it succeeded.
+//
+// run_hinted() lets the first attempt decide on what this client remembers (record_hints.h). Only a
+// commit can confirm that: where the attempt fails or changes nothing, it is made again on fresh
+// records before anybody is told.
 #pragma once
 
 #include <functional>
@@ -37,9 +41,31 @@ class Runner {
   /// Runs `body(Txn&) -> Result<T>` until it commits or fails. The body may run several times.
   template <class Body>
   auto run(Context const& ctx, Body const& body) -> std::invoke_result_t<Body const&, Txn&> {
+    return run_with(ctx, body, HintUse::none);
+  }
+  /// For changes all of whose decisions are conditions of their commit: remembered records are good
+  /// enough for the first attempt.
+  template <class Body>
+  auto run_hinted(Context const& ctx, Body const& body) -> std::invoke_result_t<Body const&, Txn&> {
+    return run_with(ctx, body, HintUse::any);
+  }
+  /// For answers: records that are known to be current need no trip.
+  template <class Body>
+  auto read(Context const& ctx, Body const& body) -> std::invoke_result_t<Body const&, Txn&> {
+    return run_with(ctx, body, HintUse::current);
+  }
+
+  [[nodiscard]] RecordHints& hints() noexcept { return hints_; }
+
+ private:
+  using Body = std::function<Result<void>(Txn&)>;
+
+  template <class Body>
+  auto run_with(Context const& ctx, Body const& body, HintUse use)
+      -> std::invoke_result_t<Body const&, Txn&> {
     using Reply = std::invoke_result_t<Body const&, Txn&>;
     if constexpr (std::is_same_v<Reply, Result<void>>) {
-      return attempts(ctx, std::cref(body));
+      return attempts(ctx, std::cref(body), use);
     } else {
       std::optional<typename Reply::value_type> reply;
       auto const once = [&](Txn& txn) -> Result<void> {
@@ -50,14 +76,12 @@ class Runner {
         reply.emplace(*std::move(result));
         return {};
       };
-      ZEST_CHECK(attempts(ctx, std::cref(once)));
+      ZEST_CHECK(attempts(ctx, std::cref(once), use));
       return *std::move(reply);
     }
   }
 
- private:
-  using Body = std::function<Result<void>(Txn&)>;
-  Result<void> attempts(Context const& ctx, Body const& body);
+  Result<void> attempts(Context const& ctx, Body const& body, HintUse use);
   Result<void> pause(Context const& ctx, unsigned attempt);
   Result<void> commit(Context const& ctx, Txn const& txn);
 
@@ -65,6 +89,7 @@ class Runner {
   Clock const& clock_;
   Rng& rng_;
   Statistics& statistics_;
+  RecordHints hints_;
   Counter& restarts_;
 };
 

@@ -11,29 +11,59 @@ Result<void> Txn::fetch(std::span<Key const> keys) {
   std::vector<Key> wanted;
   wanted.reserve(keys.size());
   for (auto const& key : keys) {
-    if (!read_.contains(key) && std::ranges::find(wanted, key) == wanted.end()) {
+    if (!read_.contains(key) && !take_hint(key) && std::ranges::find(wanted, key) == wanted.end()) {
       wanted.push_back(key);
     }
   }
   if (wanted.empty()) {
     return {};
   }
+  auto const read_at = hints_ != nullptr ? hints_->now() : 0;
   ZEST_TRY(auto values, engine_.fetch(ctx_, wanted));
   ZEST_ASSERT(values.size() == wanted.size());
   for (std::size_t i = 0; i < wanted.size(); ++i) {
-    // What was read first stays: conditions refer to what the body has decided on.
-    if (auto const* child = std::get_if<ChildKey>(&wanted[i])) {
-      auto const* found = std::get_if<Child>(&values[i]);
-      read_.emplace(EdgeKey{child->parent, child->name},
-                    found != nullptr ? Value(found->entry) : Value());
-      if (found != nullptr) {
-        read_.emplace(NodeKey{found->entry.ino},
-                      found->attr.has_value() ? Value(*found->attr) : Value());
-      }
+    if (hints_ != nullptr) {
+      hints_->remember(wanted[i], values[i], read_at);
     }
-    read_.emplace(std::move(wanted[i]), std::move(values[i]));
+    store(std::move(wanted[i]), std::move(values[i]));
   }
   return {};
+}
+
+// What was read first stays: conditions refer to what the body has decided on.
+void Txn::store(Key key, Value value) {
+  if (auto const* child = std::get_if<ChildKey>(&key)) {
+    auto const* found = std::get_if<Child>(&value);
+    read_.emplace(EdgeKey{child->parent, child->name},
+                  found != nullptr ? Value(found->entry) : Value());
+    if (found != nullptr) {
+      read_.emplace(NodeKey{found->entry.ino},
+                    found->attr.has_value() ? Value(*found->attr) : Value());
+    }
+  }
+  read_.emplace(std::move(key), std::move(value));
+}
+
+bool Txn::take_hint(Key const& key) {
+  if (hints_ == nullptr || use_ == HintUse::none) {
+    return false;
+  }
+  auto hint = hints_->find(key, use_);
+  if (!hint.has_value()) {
+    return false;
+  }
+  if (auto const* node = std::get_if<NodeKey>(&key)) {
+    hinted_.insert(node->ino);
+  } else if (auto const* child = std::get_if<ChildKey>(&key)) {
+    hinted_.insert(child->parent);
+    if (auto const* found = std::get_if<Child>(&*hint)) {
+      hinted_.insert(found->entry.ino);
+    }
+  } else if (auto const* edge = std::get_if<EdgeKey>(&key)) {
+    hinted_.insert(edge->parent);
+  }
+  store(key, *std::move(hint));
+  return true;
 }
 
 Result<Attr> Txn::node(Ino ino) {

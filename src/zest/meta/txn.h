@@ -8,6 +8,7 @@
 
 #include <map>
 #include <optional>
+#include <set>
 #include <span>
 #include <utility>
 #include <vector>
@@ -16,6 +17,7 @@
 #include "zest/base/result.h"
 #include "zest/meta/engine.h"
 #include "zest/meta/record.h"
+#include "zest/meta/record_hints.h"
 
 namespace zest::meta {
 
@@ -24,6 +26,10 @@ class Txn {
   /// `now` is the time stamp of everything this attempt writes.
   Txn(Engine& engine, Context const& ctx, WallTime now, unsigned attempt = 0)
       : engine_(engine), ctx_(ctx), now_(now), attempt_(attempt) {}
+  /// The same with what this client remembers: `use` says what may be taken from there.
+  Txn(Engine& engine, Context const& ctx, WallTime now, unsigned attempt, RecordHints& hints,
+      HintUse use)
+      : engine_(engine), ctx_(ctx), now_(now), attempt_(attempt), hints_(&hints), use_(use) {}
   Txn(Txn const&) = delete;
   Txn& operator=(Txn const&) = delete;
 
@@ -58,6 +64,13 @@ class Txn {
   /// Chunks of one inode, straight from the engine: the listing is not part of the conditions.
   Result<ChunkPage> list_chunks(ChunkKey from, std::size_t limit) {
     return engine_.list_chunks(ctx_, from, limit);
+  }
+  /// True: something that was read came from the hints, and may be old.
+  [[nodiscard]] bool hinted() const noexcept { return !hinted_.empty(); }
+  /// Further fields to expect of a node that goes back to the caller: all but atime where it came
+  /// from the hints, so that no old length or time is told; none where it was just read.
+  [[nodiscard]] std::uint32_t reply_fields(Ino ino) const {
+    return hinted_.contains(ino) ? kAllFields & ~std::uint32_t{kAtime} : kExists;
   }
   /// Takes a record as read without a trip, from a cache: the conditions make a stale one harmless.
   void assume_node(Ino ino, Attr const& attr) { read_.insert_or_assign(Key(NodeKey{ino}), attr); }
@@ -96,12 +109,18 @@ class Txn {
 
  private:
   Result<Value const*> lookup(Key key);
+  /// Takes the record from the hints, if they have it.
+  bool take_hint(Key const& key);
+  void store(Key key, Value value);
   void expect_as_read(Key key);
 
   Engine& engine_;
   Context const& ctx_;
   WallTime now_;
   unsigned attempt_;
+  RecordHints* hints_ = nullptr;
+  HintUse use_ = HintUse::none;
+  std::set<Ino> hinted_;  ///< nodes, and the directories of names
   std::map<Key, Value> read_;
   Commit commit_;
   std::map<Ino, DirStat> dir_stats_;

@@ -60,7 +60,8 @@ Result<Attr> fallocate(Txn& txn, VolumeView const& view, FallocateRequest const&
   auto const keep = (request.mode & kFallocKeepSize) != 0;
   auto const length = keep ? node.length : std::max(node.length, end);
   ZEST_CHECK(account_length(txn, view, request.ino, node, length));
-  txn.expect_node(request.ino, kType | kMode | kOwner | kFlags | kLength);
+  txn.expect_node(request.ino,
+                  kType | kMode | kOwner | kFlags | kLength | txn.reply_fields(request.ino));
   txn.change(UpdateNode{.ino = request.ino,
                         .grow_length = length,
                         .raise_mtime = txn.now(),

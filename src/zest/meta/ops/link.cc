@@ -33,7 +33,8 @@ Result<EntryReply> link(Txn& txn, VolumeView const& view, LinkRequest const& req
   }
 
   txn.expect_node(request.parent, kAddEntryFields);
-  txn.expect_node(request.ino, kType | kFlags | kParent | kNlink | kLength);
+  txn.expect_node(request.ino,
+                  kType | kFlags | kParent | kNlink | kLength | txn.reply_fields(request.ino));
   txn.expect_unchanged(edge);
   if (node.parent) {
     txn.change(AddParent{request.ino, node.parent, 1});

@@ -147,7 +147,8 @@ Result<Attr> setattr(Txn& txn, SetattrRequest const& request) {
   update.set |= request.atime || request.atime_now ? kAtime : 0U;
   update.set |= request.mtime || request.mtime_now ? kMtime : 0U;
   update.set |= request.flags ? kFlags : 0U;
-  txn.expect_node(request.ino, kType | kMode | kOwner | kFlags | kParent);
+  txn.expect_node(request.ino,
+                  kType | kMode | kOwner | kFlags | kParent | txn.reply_fields(request.ino));
   txn.change(std::move(update));
   node.ctime = raise_time(node.ctime, txn.now());
   return node;

@@ -30,7 +30,8 @@ Result<Attr> truncate(Txn& txn, VolumeView const& view, TruncateRequest const& r
     ZEST_CHECK(check_access(txn.caller(), node, kWrite));
   }
   ZEST_CHECK(account_length(txn, view, request.ino, node, request.length));
-  txn.expect_node(request.ino, kType | kMode | kOwner | kFlags | kParent | kLength);
+  txn.expect_node(request.ino, kType | kMode | kOwner | kFlags | kParent | kLength |
+                                   txn.reply_fields(request.ino));
 
   UpdateNode update{
       .ino = request.ino, .set = kLength, .raise_mtime = txn.now(), .raise_ctime = txn.now()};

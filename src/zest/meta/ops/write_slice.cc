@@ -26,7 +26,7 @@ Result<WriteSliceReply> write_slice(Txn& txn, VolumeView const& view,
   auto const length = std::max(node.length, end);
   ZEST_CHECK(account_length(txn, view, request.ino, node, length));
 
-  txn.expect_node(request.ino, kType | kLength | kMtime);
+  txn.expect_node(request.ino, kType | kLength | kMtime | txn.reply_fields(request.ino));
   txn.change(UpdateNode{.ino = request.ino,
                         .grow_length = end,
                         .raise_mtime = request.mtime,

@@ -1,0 +1,236 @@
+#include "zest/meta/record_hints.h"
+
+#include <algorithm>
+#include <functional>
+#include <string_view>
+#include <variant>
+
+#include "zest/meta/engine/node_fields.h"
+
+namespace zest::meta {
+namespace {
+
+std::size_t slot_of(Ino ino, std::size_t slots) noexcept {
+  // Consecutive inodes are the rule: take them as they come, and the batches of other clients too.
+  return (ino.value ^ (ino.value >> 12U)) % slots;
+}
+
+}  // namespace
+
+// ---- the lists
+
+template <class K, class V, class Hash>
+auto RecordHints::Lru<K, V, Hash>::find(K const& key) -> Item* {
+  auto const found = index_.find(key);
+  if (found == index_.end()) {
+    return nullptr;
+  }
+  items_.splice(items_.begin(), items_, found->second);
+  return &found->second->second;
+}
+
+template <class K, class V, class Hash>
+void RecordHints::Lru<K, V, Hash>::put(K const& key, Item item, std::size_t limit) {
+  if (auto* known = find(key); known != nullptr) {
+    // Readings that overtook one another: the later one counts.
+    if (item.read_at == 0 || item.read_at >= known->read_at) {
+      *known = std::move(item);
+    }
+    return;
+  }
+  if (limit == 0) {
+    return;
+  }
+  if (items_.size() >= limit) {
+    index_.erase(items_.back().first);
+    items_.pop_back();
+  }
+  items_.emplace_front(key, std::move(item));
+  index_.emplace(key, items_.begin());
+}
+
+template <class K, class V, class Hash>
+void RecordHints::Lru<K, V, Hash>::erase(K const& key) {
+  if (auto const found = index_.find(key); found != index_.end()) {
+    items_.erase(found->second);
+    index_.erase(found);
+  }
+}
+
+std::size_t RecordHints::NameHash::operator()(Name const& name) const noexcept {
+  return std::hash<std::string_view>()(name.name) ^ (name.parent.value * 0x9E3779B97F4A7C15ULL);
+}
+
+RecordHints::RecordHints(Limits limits) : limits_(limits) {}
+
+// ---- looking
+
+bool RecordHints::usable(std::uint64_t read_at, Changes const& changes, Ino ino,
+                         HintUse use) const noexcept {
+  if (use == HintUse::any) {
+    return true;
+  }
+  return use == HintUse::current && pushes_.load(std::memory_order_acquire) &&
+         read_at >= floor_.load(std::memory_order_acquire) &&
+         read_at >= changes[slot_of(ino, changes.size())].load(std::memory_order_acquire) &&
+         read_at != 0;
+}
+
+std::optional<Value> RecordHints::find_node(Ino ino, HintUse use) {
+  auto const* node = nodes_.find(ino);
+  if (node == nullptr || !usable(node->read_at, node_changes_, ino, use)) {
+    return std::nullopt;
+  }
+  return Value(node->value);
+}
+
+std::optional<Value> RecordHints::find_name(Name const& name, HintUse use) {
+  auto const* found = names_.find(name);
+  if (found == nullptr || !usable(found->read_at, entry_changes_, name.parent, use)) {
+    return std::nullopt;
+  }
+  return found->value.has_value() ? Value(*found->value) : Value();
+}
+
+std::optional<Value> RecordHints::find_child(ChildKey const& key, HintUse use) {
+  auto const entry = find_name({.parent = key.parent, .name = key.name}, use);
+  if (!entry.has_value() || std::holds_alternative<std::monostate>(*entry)) {
+    return entry;
+  }
+  auto const& target = std::get<Entry>(*entry);
+  auto const node = find_node(target.ino, use);
+  if (!node.has_value()) {
+    return std::nullopt;
+  }
+  return Value(Child{.entry = target, .attr = std::get<Attr>(*node)});
+}
+
+std::optional<Value> RecordHints::find(Key const& key, HintUse use) {
+  if (use == HintUse::none || (use == HintUse::current && !pushes_.load())) {
+    return std::nullopt;
+  }
+  std::lock_guard const lock(mutex_);
+  if (auto const* node = std::get_if<NodeKey>(&key)) {
+    return find_node(node->ino, use);
+  }
+  if (auto const* edge = std::get_if<EdgeKey>(&key)) {
+    return find_name({.parent = edge->parent, .name = edge->name}, use);
+  }
+  if (auto const* child = std::get_if<ChildKey>(&key)) {
+    return find_child(*child, use);
+  }
+  return std::nullopt;
+}
+
+// ---- learning
+
+void RecordHints::remember_node(Ino ino, Attr const* attr, std::uint64_t read_at) {
+  if (attr == nullptr) {
+    nodes_.erase(ino);
+  } else {
+    nodes_.put(ino, {.value = *attr, .read_at = read_at}, limits_.nodes);
+  }
+}
+
+void RecordHints::remember(Key const& key, Value const& value, std::uint64_t read_at) {
+  std::lock_guard const lock(mutex_);
+  auto const keep_name = [&](Ino parent, std::string const& name, std::optional<Entry> entry) {
+    names_.put({.parent = parent, .name = name}, {.value = entry, .read_at = read_at},
+               limits_.names);
+  };
+  if (auto const* node = std::get_if<NodeKey>(&key)) {
+    remember_node(node->ino, std::get_if<Attr>(&value), read_at);
+  } else if (auto const* edge = std::get_if<EdgeKey>(&key)) {
+    auto const* entry = std::get_if<Entry>(&value);
+    keep_name(edge->parent, edge->name, entry == nullptr ? std::nullopt : std::optional(*entry));
+  } else if (auto const* key_of_child = std::get_if<ChildKey>(&key)) {
+    auto const* child = std::get_if<Child>(&value);
+    keep_name(key_of_child->parent, key_of_child->name,
+              child == nullptr ? std::nullopt : std::optional(child->entry));
+    if (child != nullptr) {
+      remember_node(child->entry.ino, child->attr.has_value() ? &*child->attr : nullptr, read_at);
+    }
+  }
+}
+
+void RecordHints::apply(Change const& change) {
+  if (auto const* put = std::get_if<Put>(&change)) {
+    if (auto const* node = std::get_if<NodeKey>(&put->key)) {
+      remember_node(node->ino, std::get_if<Attr>(&put->value), 0);
+    } else if (auto const* edge = std::get_if<EdgeKey>(&put->key)) {
+      names_.put({.parent = edge->parent, .name = edge->name},
+                 {.value = std::get<Entry>(put->value)}, limits_.names);
+    }
+  } else if (auto const* erase = std::get_if<Erase>(&change)) {
+    if (auto const* node = std::get_if<NodeKey>(&erase->key)) {
+      nodes_.erase(node->ino);
+    } else if (auto const* edge = std::get_if<EdgeKey>(&erase->key)) {
+      names_.put({.parent = edge->parent, .name = edge->name}, {.value = std::nullopt},
+                 limits_.names);
+    }
+  } else if (auto const* update = std::get_if<UpdateNode>(&change)) {
+    if (auto* node = nodes_.find(update->ino); node != nullptr) {
+      // Others may have raised the time stamps meanwhile: good for a decision, not for an answer.
+      apply_update(node->value, *update);
+      node->read_at = 0;
+    }
+  }
+}
+
+void RecordHints::committed(Commit const& commit) {
+  std::lock_guard const lock(mutex_);
+  for (auto const& change : commit.changes) {
+    apply(change);
+  }
+}
+
+void RecordHints::failed(Commit const& commit) {
+  std::lock_guard const lock(mutex_);
+  auto const forget = [this](Key const& key) {
+    if (auto const* node = std::get_if<NodeKey>(&key)) {
+      nodes_.erase(node->ino);
+    } else if (auto const* edge = std::get_if<EdgeKey>(&key)) {
+      names_.erase({.parent = edge->parent, .name = edge->name});
+    }
+  };
+  for (auto const& condition : commit.conditions) {
+    if (auto const* node = std::get_if<ExpectNode>(&condition)) {
+      nodes_.erase(node->ino);
+    } else if (auto const* absent = std::get_if<ExpectAbsent>(&condition)) {
+      forget(absent->key);
+    } else if (auto const* equal = std::get_if<ExpectEqual>(&condition)) {
+      forget(equal->key);
+    }
+  }
+  for (auto const& change : commit.changes) {
+    if (auto const* update = std::get_if<UpdateNode>(&change)) {
+      nodes_.erase(update->ino);
+    }
+  }
+}
+
+// ---- pushes
+
+// The number is taken and stored in one go only from the reader's view: a record that was read
+// between the two has an older number than the slot gets, and so is not current.
+void RecordHints::note(Changes& changes, Ino ino) noexcept {
+  auto const number = changes_.fetch_add(1, std::memory_order_acq_rel) + 1;
+  auto& slot = changes[slot_of(ino, changes.size())];
+  auto seen = slot.load(std::memory_order_relaxed);
+  while (seen < number && !slot.compare_exchange_weak(seen, number, std::memory_order_acq_rel)) {
+  }
+}
+
+void RecordHints::node_changed(Ino ino) noexcept {
+  note(node_changes_, ino);
+}
+
+void RecordHints::entries_changed(Ino dir) noexcept {
+  note(entry_changes_, dir);
+}
+
+void RecordHints::everything_changed() noexcept {
+  floor_.store(changes_.fetch_add(1, std::memory_order_acq_rel) + 1, std::memory_order_release);
+}
+
+}  // namespace zest::meta

@@ -1,0 +1,114 @@
+// Nodes and names as this client last saw them, so that operations need not read them again.
+//
+// A mutation may decide on an old record: its commit's conditions find out, and the runner then
+// judges the operation anew on fresh ones. So a warm mkdir is one trip. A reader may only be
+// answered from here where the record is known to be current: when the engine pushes invalidations
+// (Engine::set_listener). Every change that is pushed gets a number; a record is current when its
+// reading began after the last change to it. Changes are kept by a hash of the inode: a collision
+// costs a trip, never a stale answer.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <list>
+#include <mutex>
+#include <optional>
+#include <unordered_map>
+#include <utility>
+
+#include "zest/meta/engine.h"
+#include "zest/meta/record.h"
+
+namespace zest::meta {
+
+/// What a transaction may take from the hints.
+enum class HintUse : std::uint8_t {
+  none,     ///< read everything from the engine
+  current,  ///< only records that are known to be current: for answers
+  any,      ///< whatever was seen last: for changes, whose conditions check it
+};
+
+/// Thread-safe; never suspends. About 200 bytes a node and 150 and the name's length a name.
+class RecordHints final : public InvalidationListener {
+ public:
+  struct Limits {
+    std::size_t nodes = 32'768;
+    std::size_t names = 32'768;
+  };
+  RecordHints() : RecordHints(Limits{}) {}
+  explicit RecordHints(Limits limits);
+
+  /// To be taken before a read is sent, and given to remember() with what it returned.
+  [[nodiscard]] std::uint64_t now() const noexcept {
+    return changes_.load(std::memory_order_acquire);
+  }
+  /// A NodeKey's, EdgeKey's or ChildKey's record; monostate: remembered to be absent (names only).
+  /// Empty: not known, or not known to be current where that is asked for.
+  [[nodiscard]] std::optional<Value> find(Key const& key, HintUse use);
+  void remember(Key const& key, Value const& value, std::uint64_t read_at);
+
+  /// This client's own commit: its effects where they are known.
+  void committed(Commit const& commit);
+  /// A commit failed: what it was decided on is forgotten.
+  void failed(Commit const& commit);
+
+  /// Pushed changes make records current until the next one; without pushes none ever is.
+  void expect_pushes() noexcept { pushes_.store(true, std::memory_order_release); }
+  void node_changed(Ino ino) noexcept override;
+  void entries_changed(Ino dir) noexcept override;
+  void everything_changed() noexcept override;
+
+ private:
+  struct Name {
+    Ino parent;
+    std::string name;
+    friend bool operator==(Name const&, Name const&) = default;
+  };
+  struct NameHash {
+    std::size_t operator()(Name const& name) const noexcept;
+  };
+  template <class K, class V, class Hash>
+  class Lru {
+   public:
+    struct Item {
+      V value;
+      std::uint64_t read_at = 0;
+    };
+    /// Null: not there. The pointer is valid until the next call.
+    Item* find(K const& key);
+    void put(K const& key, Item item, std::size_t limit);
+    void erase(K const& key);
+
+   private:
+    using Items = std::list<std::pair<K, Item>>;
+    Items items_;  ///< the one used last comes first
+    std::unordered_map<K, typename Items::iterator, Hash> index_;
+  };
+  using Nodes = Lru<Ino, Attr, std::hash<Ino>>;
+  /// Empty: there is no such name.
+  using Names = Lru<Name, std::optional<Entry>, NameHash>;
+  using Changes = std::array<std::atomic<std::uint64_t>, 4096>;
+
+  [[nodiscard]] bool usable(std::uint64_t read_at, Changes const& changes, Ino ino,
+                            HintUse use) const noexcept;
+  [[nodiscard]] std::optional<Value> find_node(Ino ino, HintUse use);
+  [[nodiscard]] std::optional<Value> find_name(Name const& name, HintUse use);
+  [[nodiscard]] std::optional<Value> find_child(ChildKey const& key, HintUse use);
+  void remember_node(Ino ino, Attr const* attr, std::uint64_t read_at);
+  void apply(Change const& change);
+  void note(Changes& changes, Ino ino) noexcept;
+
+  Limits const limits_;
+  std::atomic<bool> pushes_{false};
+  std::atomic<std::uint64_t> changes_{1};
+  std::atomic<std::uint64_t> floor_{0};  ///< the last time that everything changed
+  Changes node_changes_{};
+  Changes entry_changes_{};
+  std::mutex mutex_;
+  Nodes nodes_;
+  Names names_;
+};
+
+}  // namespace zest::meta
