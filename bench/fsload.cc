@@ -4,9 +4,9 @@
 //
 //   fsload DIR OPERATION PROCESSES COUNT      (COUNT operations in each process)
 //
-// OPERATION: create, stat, readdir, unlink, mkdir, write4k, read4k, rename, open. `stat`,
-// `readdir`, `rename`, `open`, `read4k` and `unlink` work on the files that `create` or `write4k`
-// made before.
+// OPERATION: create, stat, readdir, unlink, mkdir, rmdir, chmod, write4k, read4k, rename, open.
+// `stat`, `readdir`, `chmod`, `rename`, `open`, `read4k` and `unlink` work on the files that
+// `create` or `write4k` made before, `rmdir` on what `mkdir` made.
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -85,6 +85,10 @@ void operate(std::string_view operation, std::string const& directory, int i, in
     check(fd >= 0 && close(fd) == 0, path);
   } else if (operation == "mkdir") {
     check(mkdir((directory + "/d" + std::to_string(i)).c_str(), 0755) == 0, path);
+  } else if (operation == "rmdir") {
+    check(rmdir((directory + "/d" + std::to_string(i)).c_str()) == 0, path);
+  } else if (operation == "chmod") {
+    check(chmod(path.c_str(), 0600 + static_cast<mode_t>(i % 64)) == 0, path);
   } else if (operation == "rename") {
     check(rename(path.c_str(), (directory + "/r" + std::to_string(i)).c_str()) == 0, path);
   } else if (operation == "unlink") {

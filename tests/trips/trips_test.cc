@@ -71,7 +71,8 @@ std::vector<Operation> names() {
   };
   return {
       {"lookup", [](Meta& m, Place const& p) { ok(m.lookup({}, p.top, "file")); }, 1},
-      {"create", make(FileType::regular), 1},
+      {"create and open",
+       [](Meta& m, Place const& p) { ok(m.create({}, node(p, "new", FileType::regular))); }, 1},
       {"mkdir", make(FileType::directory), 1},
       {"symlink", make(FileType::symlink), 1},
       {"link", [](Meta& m, Place const& p) { ok(m.link({}, p.file, p.top, "new")); }, 1},

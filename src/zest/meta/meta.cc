@@ -162,14 +162,32 @@ Result<EntryReply> Meta::lookup(Context const& ctx, Ino parent, std::string_view
 
 Result<EntryReply> Meta::mknod(Context const& ctx, MknodRequest const& request) {
   ZEST_CHECK(impl_->check_writable());
-  auto mapped = request;
-  mapped.parent = impl_->inside(request.parent);
-  auto const view = impl_->view();
   ZEST_TRY(auto const fresh, impl_->inodes.next(ctx));
-  auto reply = impl_->runner.run_hinted(
-      ctx, [&](Txn& txn) { return ops::mknod(txn, view, mapped, Ino{fresh}); });
+  return impl_->make_node(ctx, request, fresh);
+}
+
+Result<EntryReply> Meta::create(Context const& ctx, MknodRequest const& request) {
+  ZEST_CHECK(impl_->check_writable());
+  ZEST_TRY(auto const fresh, impl_->inodes.next(ctx));
+  ZEST_CHECK(impl_->open_files.open(ctx, Ino{fresh}));
+  auto reply = impl_->make_node(ctx, request, fresh);
+  if (reply.ok()) {
+    impl_->open_files.remember(reply->ino, reply->attr);
+  } else {
+    static_cast<void>(close(ctx, Ino{fresh}).ok());
+  }
+  return reply;
+}
+
+Result<EntryReply> Meta::Impl::make_node(Context const& ctx, MknodRequest const& request,
+                                         std::uint64_t fresh) {
+  auto mapped = request;
+  mapped.parent = inside(request.parent);
+  auto const current = view();
+  auto reply = runner.run_hinted(
+      ctx, [&](Txn& txn) { return ops::mknod(txn, current, mapped, Ino{fresh}); });
   if (!reply.ok() && reply.error().fault() == Fault::semantic) {
-    impl_->inodes.give_back(fresh);
+    inodes.give_back(fresh);
   }
   return reply;
 }

@@ -175,6 +175,10 @@ class Meta {
   Result<EntryReply> lookup(Context const& ctx, Ino parent, std::string_view name);
   /// With EEXIST the found entry is not returned; look it up.
   Result<EntryReply> mknod(Context const& ctx, MknodRequest const& request);
+  /// mknod() of a regular file and its first open() in one: the open counts before the file has a
+  /// name, so no unlink slips in between, and the node need not be read again. No rights of the new
+  /// file are checked: who makes a file may use it.
+  Result<EntryReply> create(Context const& ctx, MknodRequest const& request);
   Result<EntryReply> link(Context const& ctx, Ino ino, Ino new_parent, std::string_view new_name);
   Result<UnlinkReply> unlink(Context const& ctx, Ino parent, std::string_view name,
                              bool skip_trash = false);

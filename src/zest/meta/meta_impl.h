@@ -41,6 +41,9 @@ struct Meta::Impl {
   Result<VolumeView> view_with_trash(Context const& ctx, bool skip_trash);
   Result<Ino> trash_dir_now(Context const& ctx);
 
+  /// mknod with an inode number that nobody else has; given back when nothing was made.
+  Result<EntryReply> make_node(Context const& ctx, MknodRequest const& request,
+                               std::uint64_t fresh);
   /// What follows a commit that took a name away: hints go, a file whose last close came meanwhile
   /// is deleted.
   Result<UnlinkReply> after_drop(Context const& ctx, OpenFiles::Deletion& deletion,

@@ -509,5 +509,31 @@ TEST_P(Names, CapacityIsEnospc) {
   });
 }
 
+// create() counts the open before the file has a name: whoever unlinks it finds it open.
+TEST_P(Names, ACreatedFileIsOpenFromTheStart) {
+  run_simulated([&] {
+    Volume volume(engine());
+    Client client(volume);
+    auto const made =
+        client.meta.create(volume.root, {.parent = kRootIno, .name = "f", .target = {}});
+    ASSERT_TRUE(made.ok()) << made.error().text();
+    auto const gone = client.meta.unlink(volume.root, kRootIno, "f");
+    ASSERT_TRUE(gone.ok());
+    EXPECT_TRUE(gone->sustained);
+    EXPECT_EQ(client.meta.getattr(volume.root, made->ino)->nlink, 0U);
+    auto const closed = client.meta.close(volume.root, made->ino);
+    ASSERT_TRUE(closed.ok());
+    EXPECT_TRUE(closed->has_value());
+    // One that fails leaves nothing open behind.
+    ASSERT_TRUE(make(client, FileType::regular, kRootIno, "g").ok());
+    EXPECT_EQ(
+        number(client.meta.create(volume.root, {.parent = kRootIno, .name = "g", .target = {}})),
+        EEXIST);
+    auto const next = make(client, FileType::regular, kRootIno, "h");
+    ASSERT_TRUE(next.ok());
+    EXPECT_FALSE(client.meta.unlink(volume.root, kRootIno, "h")->sustained);
+  });
+}
+
 }  // namespace
 }  // namespace zest::meta

@@ -57,7 +57,7 @@ Result<CreateReply> Vfs::create(Context const& ctx, meta::MknodRequest const& re
     auto const before = impl.env.epoch.load();
     auto wanted = request;
     wanted.type = FileType::regular;
-    auto made = impl.meta().mknod(ctx, wanted);
+    auto made = impl.meta().create(ctx, wanted);
     bool const created = made.ok();
     if (failed_with(made, Errc::exist) && (flags & O_EXCL) == 0) {
       made = impl.meta().lookup(ctx, request.parent, request.name);
@@ -69,7 +69,11 @@ Result<CreateReply> Vfs::create(Context const& ctx, meta::MknodRequest const& re
       return std::move(made).error();
     }
     CreateReply reply;
-    ZEST_TRY(reply.open, impl.open_file(ctx, made->ino, flags, created));
+    if (created) {
+      reply.open = impl.opened(impl.files.open(made->ino), made->attr, before, flags);
+    } else {
+      ZEST_TRY(reply.open, impl.open_file(ctx, made->ino, flags, false));
+    }
     reply.entry = impl.entry(made->ino, made->attr, before);
     return reply;
   };
