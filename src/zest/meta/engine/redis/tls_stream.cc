@@ -161,7 +161,9 @@ class OpenSslContext final : public TlsContext {
     // A number is looked for among the certificate's addresses, all else among its names.
     if (X509_VERIFY_PARAM_set1_ip_asc(parameters, name.c_str()) != 1) {
       ERR_clear_error();
-      SSL_set_tlsext_host_name(ssl.get(), name.c_str());
+      // What the macro SSL_set_tlsext_host_name does, without its cast; the name is copied.
+      std::string server(name);
+      SSL_ctrl(ssl.get(), SSL_CTRL_SET_TLSEXT_HOSTNAME, TLSEXT_NAMETYPE_host_name, server.data());
       if (verify_ && SSL_set1_host(ssl.get(), name.c_str()) != 1) {
         return Error(Errc::inval, Fault::semantic, fmt::format("TLS: {:?} is no host name", name));
       }
