@@ -30,8 +30,12 @@ bool has_code(std::string_view text, std::string_view code) {
 
 /// Nothing happened, and it may work in a moment.
 bool is_busy(std::string_view text) {
-  constexpr std::array<std::string_view, 7> kCodes{"LOADING",      "TRYAGAIN", "BUSY", "MASTERDOWN",
-                                                   "CLUSTERDOWN",  "NOREPLICAS",
+  constexpr std::array<std::string_view, 7> kCodes{"LOADING",
+                                                   "TRYAGAIN",
+                                                   "BUSY",
+                                                   "MASTERDOWN",
+                                                   "CLUSTERDOWN",
+                                                   "NOREPLICAS",
                                                    "ERR max number of clients"};
   return std::ranges::any_of(kCodes, [&](auto code) { return has_code(text, code); });
 }
@@ -79,7 +83,8 @@ Error error_of(Reply const& reply) {
   if (has_code(text, "READONLY")) {
     return {Errc::rofs, Fault::semantic, fmt::format("the server is a replica: {}", text)};
   }
-  if (has_code(text, "NOPERM") || has_code(text, "NOAUTH") || text.contains("can't run this command")) {
+  if (has_code(text, "NOPERM") || has_code(text, "NOAUTH") ||
+      text.contains("can't run this command")) {
     return {Errc::acces, Fault::semantic, fmt::format("the server refuses us: {}", text)};
   }
   if (text.starts_with("CORRUPT ")) {
@@ -205,7 +210,19 @@ Result<std::shared_ptr<Link>> Client::dedicated(Context const& ctx) {
 
 Result<std::string> Client::prefix(Context const& ctx) {
   if (!known()) {
-    ZEST_CHECK(run(ctx, one({"PING"}, false)));
+    // Once more, as run() would; connecting is no trip.
+    auto& first = lane({});
+    auto link = link_of(ctx, first);
+    if (!link.ok() && link.error().fault() == Fault::transient && options_.retries > 0) {
+      ZEST_CHECK(pause(ctx, 0));
+      link = link_of(ctx, first);
+    }
+    if (!link.ok()) {
+      auto const code = link.error().code();
+      return link.error().fault() == Fault::transient && code != Errc::intr
+                 ? Error::transient(Errc::io, link.error().text())
+                 : std::move(link).error();
+    }
   }
   return locator_.cluster() ? RedisKeys::cluster_prefix(options_.database) : std::string();
 }
@@ -377,7 +394,8 @@ Result<void> Client::confirm_replicas(Context const& ctx, Lane& lane, Response c
       return unknown("the connection was lost before a replica had the commit");
     }
     // Either the replica is slow, or gone. A master that nobody follows may go on alone, but only
-    // when those who watch it still take it for the master: not when we are cut off together with it.
+    // when those who watch it still take it for the master: not when we are cut off together with
+    // it.
     ZEST_TRY(auto const facts, ask_role(ctx, *link));
     auto const master = locator_.find_again(ctx);
     if (!master.ok() || (*master != lane.address && !lane.address.host.empty()) ||

@@ -58,10 +58,11 @@ class Client final {
   Result<std::string> prefix(Context const& ctx);
   [[nodiscard]] bool known() const noexcept { return known_.load(std::memory_order_acquire); }
 
-  /// The replies to the request. Tries again (elsewhere, after a pause) as long as the request surely
-  /// had no effect: nothing sent, refused by the server for now, or `changes` is off. Error replies
-  /// that no attempt can cure are left in the replies. Errors: transient ETIMEDOUT when something was
-  /// sent and nobody knows what became of it; transient EIO when there is no server; EACCES; EINTR.
+  /// The replies to the request. Tries again (elsewhere, after a pause) as long as the request
+  /// surely had no effect: nothing sent, refused by the server for now, or `changes` is off. Error
+  /// replies that no attempt can cure are left in the replies. Errors: transient ETIMEDOUT when
+  /// something was sent and nobody knows what became of it; transient EIO when there is no server;
+  /// EACCES; EINTR.
   Result<std::vector<Reply>> run(Context const& ctx, Request const& request);
   /// run() for one script; error replies become errors.
   Result<Reply> call(Context const& ctx, ScriptCall const& call);

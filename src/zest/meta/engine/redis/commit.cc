@@ -1,5 +1,5 @@
-// The program is a list of texts: steps, each a letter and its operands. Conditions first, then ".",
-// then changes; scripts.cc runs it. Conditions:
+// The program is a list of texts: steps, each a letter and its operands. Conditions first, then
+// ".", then changes; scripts.cc runs it. Conditions:
 //   F allSessions sessionInfos sid     the fence, before all others
 //   N key n (field value)…             the node exists and n parts of it equal
 //   ? n command…                       the reply is null
@@ -13,10 +13,11 @@
 //   U key n (field operand)…           patches a node: see patch_fields()
 //   p, r key field delta               adds to a field; erases it at ≤ 0 (p), at 0 (r)
 //   e key field value                  replaces a field that exists
-//   l key field prefix locked          erases a lock; when no field with the prefix is left, also the
+//   l key field prefix locked          erases a lock; when no field with the prefix is left, also
+//   the
 //                                      key from the session's set of locks
-// A part of a node is a byte offset (from 1), or m (mode), t (type), A, D (ACL ids), T (tier); a patch
-// may also be n (add to nlink), g (grow length), M, C, B (raise mtime, ctime, both).
+// A part of a node is a byte offset (from 1), or m (mode), t (type), A, D (ACL ids), T (tier); a
+// patch may also be n (add to nlink), g (grow length), M, C, B (raise mtime, ctime, both).
 #include "zest/meta/engine/redis/commit.h"
 
 #include <fmt/format.h>
@@ -252,21 +253,20 @@ void Encoder::expect_hash(Key const& key, std::string_view step,
 
 void Encoder::expect_absent(Key const& key) {
   auto const name = first_key(keys_, key);
-  std::visit(
-      Overloaded{
-          [&](ChildKey const& k) { expect_null(key, {"HGET", name, k.name}); },
-          [&](HasEntriesKey const&) { expect_number(key, "0", {"EXISTS", name}); },
-          [&](ChunkKey const&) { expect_number(key, "0", {"EXISTS", name}); },
-          [&](FlocksKey const&) { expect_number(key, "0", {"EXISTS", name}); },
-          [&](PlocksKey const&) { expect_number(key, "0", {"EXISTS", name}); },
-          [&](ParentsKey const&) { expect_hash(key, "Q", {}); },
-          [&](SustainedKey const& k) {
-            expect_number(key, "0", {"SISMEMBER", name, decimal(k.ino.value)});
-          },
-          // The first read decides whether there is such a record.
-          [&](auto const&) { expect_null(key, read_commands(keys_, key).front()); },
-      },
-      key);
+  std::visit(Overloaded{
+                 [&](ChildKey const& k) { expect_null(key, {"HGET", name, k.name}); },
+                 [&](HasEntriesKey const&) { expect_number(key, "0", {"EXISTS", name}); },
+                 [&](ChunkKey const&) { expect_number(key, "0", {"EXISTS", name}); },
+                 [&](FlocksKey const&) { expect_number(key, "0", {"EXISTS", name}); },
+                 [&](PlocksKey const&) { expect_number(key, "0", {"EXISTS", name}); },
+                 [&](ParentsKey const&) { expect_hash(key, "Q", {}); },
+                 [&](SustainedKey const& k) {
+                   expect_number(key, "0", {"SISMEMBER", name, decimal(k.ino.value)});
+                 },
+                 // The first read decides whether there is such a record.
+                 [&](auto const&) { expect_null(key, read_commands(keys_, key).front()); },
+             },
+             key);
 }
 
 void Encoder::expect_equal(Key const& key, Value const& expected) {
@@ -349,7 +349,10 @@ void Encoder::expect_record(Key const& key, Value const& value) {
           [&](AclRule const& v) { texts({encode_acl(v)}); },
           [&](std::vector<DelayedSlice> const& v) { texts({encode_delayed_slices(v)}); },
           // Of other keys: expect_equal() has seen to them.
-          [](std::monostate) {}, [](Attr const&) {}, [](Child const&) {}, [](Slices const&) {},
+          [](std::monostate) {},
+          [](Attr const&) {},
+          [](Child const&) {},
+          [](Slices const&) {},
           [](bool) {},
       },
       value);
@@ -528,8 +531,11 @@ Result<void> Encoder::put(Put const& change) {
             run({"ZADD", name, std::to_string(value(k)), decimal(k.ino.value)});
           },
           // check_put() refused them.
-          [](ChildKey const&) {}, [](ParentsKey const&) {}, [](HasEntriesKey const&) {},
-          [](AclKey const&) {}, [](DelayedSlicesKey const&) {},
+          [](ChildKey const&) {},
+          [](ParentsKey const&) {},
+          [](HasEntriesKey const&) {},
+          [](AclKey const&) {},
+          [](DelayedSlicesKey const&) {},
       },
       change.key);
   return {};
@@ -617,8 +623,8 @@ void Encoder::append_slices(AppendSlices const& change) {
   for (auto const& slice : change.slices) {
     append_slice(records.emplace_back(), slice);
   }
-  run_many(change.only_existing ? "RPUSHX" : "RPUSH",
-           keys_.chunk(change.key.ino, change.key.index), records);
+  run_many(change.only_existing ? "RPUSHX" : "RPUSH", keys_.chunk(change.key.ino, change.key.index),
+           records);
 }
 
 void Encoder::replace_prefix(ReplaceChunkPrefix const& change) {
@@ -632,8 +638,9 @@ void Encoder::replace_prefix(ReplaceChunkPrefix const& change) {
 }
 
 EncodedCommit Encoder::finish() && {
-  EncodedCommit encoded{.call = {.keys = {names_.begin(), names_.end()}, .changes = true, .replicated = true},
-                        .conditions = std::move(conditions_of_)};
+  EncodedCommit encoded{
+      .call = {.keys = {names_.begin(), names_.end()}, .changes = true, .replicated = true},
+      .conditions = std::move(conditions_of_)};
   auto& arguments = encoded.call.arguments;
   arguments = std::move(fence_);
   arguments.insert(arguments.end(), std::make_move_iterator(conditions_.begin()),

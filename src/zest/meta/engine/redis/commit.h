@@ -16,8 +16,8 @@ struct EncodedCommit {
   std::vector<Key> conditions;
 };
 
-/// Errors: misuse (Fault::bug); a conflict that shows without asking the server (an update of a node
-/// that the same commit erased).
+/// Errors: misuse (Fault::bug); a conflict that shows without asking the server (an update of a
+/// node that the same commit erased).
 Result<EncodedCommit> encode_commit(RedisKeys const& keys, Commit const& commit);
 
 }  // namespace zest::meta::redis

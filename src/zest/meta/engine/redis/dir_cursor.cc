@@ -19,8 +19,8 @@ std::uint64_t order(std::uint64_t cursor) noexcept {
   return reversed;
 }
 
-/// True when a walk that stands at `at` has left everything before `end` behind; end 0 is the end of
-/// the walk.
+/// True when a walk that stands at `at` has left everything before `end` behind; end 0 is the end
+/// of the walk.
 bool passed(std::uint64_t at, std::uint64_t end) noexcept {
   return end != 0 && order(at) >= order(end);
 }

@@ -257,7 +257,8 @@ Result<Slices> decode_chunk(std::string_view key, std::span<Reply const> items) 
   for (auto const& item : items) {
     // Each on its own: two broken ones don't make a whole one.
     if (item.text.size() != kSliceRecordSize) {
-      return Error::corrupt(fmt::format("key {} holds a slice record of {} bytes", key, item.text.size()));
+      return Error::corrupt(
+          fmt::format("key {} holds a slice record of {} bytes", key, item.text.size()));
     }
     bytes += item.text;
   }
@@ -325,7 +326,9 @@ std::vector<Command> read_commands(RedisKeys const& keys, Key const& key) {
                 {"ZSCORE", name, decimal(k.session.value)},
                 {"HGET", keys.named(redis_name::kSessionInfos), decimal(k.session.value)}};
           },
-          [&](SustainedKey const& k) { return Commands{{"SISMEMBER", name, decimal(k.ino.value)}}; },
+          [&](SustainedKey const& k) {
+            return Commands{{"SISMEMBER", name, decimal(k.ino.value)}};
+          },
           [&](DelfileKey const& k) {
             return Commands{
                 {"ZSCORE", name, redis_deleted_file({.ino = k.ino, .length = k.length})}};

@@ -6,13 +6,15 @@
 #include <string_view>
 #include <utility>
 
+#include "zest/base/assert.h"
+
 namespace zest::meta::redis {
 
 namespace {
 
 constexpr std::size_t kReadSize = 64U << 10U;
-/// A connection that was quiet for longer may have been closed by the server: one look is cheaper than
-/// an outcome that nobody knows.
+/// A connection that was quiet for longer may have been closed by the server: one look is cheaper
+/// than an outcome that nobody knows.
 constexpr Duration kQuiet = std::chrono::milliseconds(100);
 /// Kept for the next batch; larger buffers are given back.
 constexpr std::size_t kBufferKept = 256U << 10U;
@@ -167,9 +169,31 @@ Result<void> Link::read_for(Context const& ctx, Call& call) {
       parser_.feed(as_text(std::span(incoming_).first(*got)));
       continue;
     }
-    auto const own = !got.ok() && (got.error().code() == Errc::intr ||
-                                   (got.error().code() == Errc::timedout && mine.deadline < overdue));
+    auto const own =
+        !got.ok() && (got.error().code() == Errc::intr ||
+                      (got.error().code() == Errc::timedout && mine.deadline < overdue));
     if (own) {
+      return std::move(got).error();
+    }
+    abandon(got.ok() ? "the server closed the connection" : got.error().text());
+  }
+}
+
+Result<void> Link::listen(Context const& ctx) {
+  ZEST_ASSERT(places_.empty() && !reading_);
+  for (;;) {
+    dispatch_all();
+    if (broken_) {
+      return Error::transient(Errc::connreset, *broken_);
+    }
+    reading_ = true;
+    auto got = stream_->read_some(ctx, incoming_);
+    reading_ = false;
+    if (got.ok() && *got > 0) {
+      parser_.feed(as_text(std::span(incoming_).first(*got)));
+      continue;
+    }
+    if (!got.ok() && (got.error().code() == Errc::timedout || got.error().code() == Errc::intr)) {
       return std::move(got).error();
     }
     abandon(got.ok() ? "the server closed the connection" : got.error().text());
@@ -192,7 +216,10 @@ void Link::dispatch_all() {
 
 void Link::dispatch(Reply reply) {
   if (reply.kind == Reply::Kind::push) {
-    return;  // nothing was subscribed to here
+    if (on_push_) {
+      on_push_(reply);
+    }
+    return;
   }
   if (places_.empty()) {
     abandon("the server sent a reply that nobody asked for");

@@ -1,19 +1,20 @@
 // One connection that all fibers of a loop share.
 //
-// There is no fiber of its own: those who wait do the work. A request's bytes join the outgoing batch;
-// the first fiber that finds nobody writing sends the batch, and with it whatever joined meanwhile.
-// The first that finds nobody reading reads for everybody, hands out replies in the order of the
-// requests, and when it has its own passes the reading on to another one that waits. A single request
-// is thus one send and one receive on its own fiber, without a switch; under load batches form by
-// themselves.
+// There is no fiber of its own: those who wait do the work. A request's bytes join the outgoing
+// batch; the first fiber that finds nobody writing sends the batch, and with it whatever joined
+// meanwhile. The first that finds nobody reading reads for everybody, hands out replies in the
+// order of the requests, and when it has its own passes the reading on to another one that waits. A
+// single request is thus one send and one receive on its own fiber, without a switch; under load
+// batches form by themselves.
 //
-// A request that is given up (deadline, stop) leaves its place in the queue of replies behind, so the
-// connection stays in step. When the server owes a reply for too long the link is broken: everybody
-// is told whether anything of the own request was sent.
+// A request that is given up (deadline, stop) leaves its place in the queue of replies behind, so
+// the connection stays in step. When the server owes a reply for too long the link is broken:
+// everybody is told whether anything of the own request was sent.
 #pragma once
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -32,10 +33,11 @@ namespace zest::meta::redis {
 struct Request {
   std::string bytes;
   std::size_t replies = 1;
-  /// May change something: once sent, it's waited for even if the caller is stopped, and a lost reply
-  /// leaves the outcome unknown.
+  /// May change something: once sent, it's waited for even if the caller is stopped, and a lost
+  /// reply leaves the outcome unknown.
   bool changes = false;
-  /// The answer counts only when enough replicas have everything so far (LinkOptions::wait_replicas).
+  /// The answer counts only when enough replicas have everything so far
+  /// (LinkOptions::wait_replicas).
   bool replicated = false;
 };
 
@@ -48,7 +50,8 @@ struct Response {
 struct LinkOptions {
   Duration read_timeout;
   Duration write_timeout;
-  /// For requests with `replicated`: WAIT for that many replicas, at most `wait_timeout`. 0 = don't.
+  /// For requests with `replicated`: WAIT for that many replicas, at most `wait_timeout`. 0 =
+  /// don't.
   std::uint32_t wait_replicas = 0;
   Duration wait_timeout = std::chrono::milliseconds(500);
   /// Requests whose replies are outstanding; further ones wait.
@@ -69,6 +72,13 @@ class Link final {
   ///   ETIMEDOUT  sent, and the context's deadline passed
   ///   EINTR      stopped (requests that change nothing, and before sending)
   Result<Response> exchange(Context const& ctx, Request const& request);
+
+  /// Who gets what the server sends unasked (RESP3 pushes). Called on the link's loop; must not
+  /// suspend.
+  void on_push(std::function<void(Reply const&)> handler) { on_push_ = std::move(handler); }
+  /// Waits for pushes until the context ends or the link breaks: always an error, ETIMEDOUT or
+  /// EINTR of the context or ECONNRESET. No exchange may be under way.
+  Result<void> listen(Context const& ctx);
 
   /// True after the first failure; from then on every request is ENOTCONN.
   [[nodiscard]] bool broken() const noexcept { return broken_.has_value(); }
@@ -126,6 +136,7 @@ class Link final {
   bool writing_ = false;
   bool reading_ = false;
   TimePoint used_{};
+  std::function<void(Reply const&)> on_push_;
   std::optional<std::string> broken_;
 };
 

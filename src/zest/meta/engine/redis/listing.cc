@@ -95,8 +95,7 @@ Result<DirEntry> dir_entry(Volume const& volume, std::string_view key, DirStep c
   }
   DirEntry found{.name = name, .entry = *entry, .attr = {}};
   if (index < step.nodes->items.size() && step.nodes->items[index].is_text()) {
-    ZEST_TRY(found.attr,
-             decode_node(volume.keys.node(entry->ino), step.nodes->items[index].text));
+    ZEST_TRY(found.attr, decode_node(volume.keys.node(entry->ino), step.nodes->items[index].text));
   }
   return found;
 }
@@ -126,12 +125,11 @@ Result<DirPage> list_dir(Volume const& volume, Context const& ctx, ListDir const
   auto const limit = std::max<std::size_t>(request.limit, 1);
   ZEST_TRY(auto cursor, DirCursor::parse(request.from, secret));
   auto const key = volume.keys.edges(request.dir);
-  ScriptCall const call{
-      .script = &volume.scripts.list_dir,
-      .keys = {key},
-      .arguments = {cursor.position(), std::to_string(limit + cursor.repeated()),
-                    std::to_string(std::min(limit, kDirStep)), request.attrs ? "1" : "0",
-                    volume.keys.prefix() + "i"}};
+  ScriptCall const call{.script = &volume.scripts.list_dir,
+                        .keys = {key},
+                        .arguments = {cursor.position(), std::to_string(limit + cursor.repeated()),
+                                      std::to_string(std::min(limit, kDirStep)),
+                                      request.attrs ? "1" : "0", volume.keys.prefix() + "i"}};
   ZEST_TRY(auto const reply, volume.client.call(ctx, call));
   DirPage page;
   bool last = false;
@@ -207,12 +205,12 @@ Result<ChunkPage> probe_chunks(Volume const& volume, Context const& ctx, ChunkKe
 Result<std::string> scan_chunk_keys(Volume const& volume, Context const& ctx,
                                     std::string const& cursor, std::string_view pattern,
                                     std::vector<ChunkKey>& found) {
-  ZEST_TRY(auto reply, volume.client.read(
-                           ctx, {"SCAN", cursor, "MATCH", pattern, "COUNT", kScanStep}));
+  ZEST_TRY(auto reply,
+           volume.client.read(ctx, {"SCAN", cursor, "MATCH", pattern, "COUNT", kScanStep}));
   ZEST_TRY(auto step, scan_step("SCAN", std::move(reply)));
   for (auto const& item : step.items) {
-    auto const key = parse_redis_chunk_key(
-        std::string_view(item.text).substr(volume.keys.prefix().size()));
+    auto const key =
+        parse_redis_chunk_key(std::string_view(item.text).substr(volume.keys.prefix().size()));
     if (key.ok()) {  // others that begin with a c are none of ours
       found.push_back({.ino = key->ino, .index = key->index});
     }
@@ -309,10 +307,10 @@ Result<ChunkPage> list_all_chunks(Volume const& volume, Context const& ctx,
 Result<std::vector<SessionEntry>> list_sessions(Volume const& volume, Context const& ctx) {
   auto const scores = volume.keys.named(redis_name::kAllSessions);
   auto const infos = volume.keys.named(redis_name::kSessionInfos);
-  ScriptCall const call{.script = &volume.scripts.fetch,
-                        .keys = {scores, infos},
-                        .arguments = {"5", "ZRANGE", scores, "0", "-1", "WITHSCORES", "2",
-                                      "HGETALL", infos}};
+  ScriptCall const call{
+      .script = &volume.scripts.fetch,
+      .keys = {scores, infos},
+      .arguments = {"5", "ZRANGE", scores, "0", "-1", "WITHSCORES", "2", "HGETALL", infos}};
   ZEST_TRY(auto const reply, volume.client.call(ctx, call));
   if (reply.items.size() != 2) {
     return damaged(scores, "a value of another type");
@@ -353,8 +351,8 @@ Result<std::vector<Ino>> inodes_of(std::string_view key, std::vector<Reply> cons
 
 }  // namespace
 
-Result<std::vector<Ino>> list_sustained(Volume const& volume, Context const& ctx,
-                                        SessionId session, std::size_t limit) {
+Result<std::vector<Ino>> list_sustained(Volume const& volume, Context const& ctx, SessionId session,
+                                        std::size_t limit) {
   auto const key = volume.keys.sustained(session);
   // Any of them, each once, never more than asked for.
   ZEST_TRY(auto const reply, volume.client.read(ctx, {"SRANDMEMBER", key, std::to_string(limit)}));
@@ -422,16 +420,14 @@ Result<void> scan_scores(Volume const& volume, Context const& ctx, std::string c
 Result<std::vector<DelfileEntry>> list_delfiles(Volume const& volume, Context const& ctx,
                                                 std::int64_t before_sec, std::size_t limit) {
   std::vector<DelfileEntry> files;
-  ZEST_CHECK(scan_scores(volume, ctx, volume.keys.named(redis_name::kDeletedFiles),
-                         std::to_string(before_sec), limit,
-                         [&](std::string_view member, std::int64_t score) -> Result<void> {
-                           if (auto const file = parse_redis_deleted_file(member); file.ok()) {
-                             files.push_back({.ino = file->ino,
-                                              .length = file->length,
-                                              .deleted_sec = score});
-                           }
-                           return {};  // members of other forms are of clients before 1.0
-                         }));
+  ZEST_CHECK(scan_scores(
+      volume, ctx, volume.keys.named(redis_name::kDeletedFiles), std::to_string(before_sec), limit,
+      [&](std::string_view member, std::int64_t score) -> Result<void> {
+        if (auto const file = parse_redis_deleted_file(member); file.ok()) {
+          files.push_back({.ino = file->ino, .length = file->length, .deleted_sec = score});
+        }
+        return {};  // members of other forms are of clients before 1.0
+      }));
   return files;
 }
 
@@ -456,8 +452,7 @@ Result<std::vector<DelayedEntry>> list_delayed_slices(Volume const& volume, Cont
   std::map<DelayedSlicesKey, std::vector<DelayedSlice>> due;
   auto const key = volume.keys.named(redis_name::kDelayedSlices);
   ZEST_CHECK(scan_hash(
-      volume, ctx, key,
-      [&](std::string_view field, std::string_view value) -> Result<bool> {
+      volume, ctx, key, [&](std::string_view field, std::string_view value) -> Result<bool> {
         auto const parsed = parse_redis_delayed_key(field);
         auto slices = decode_delayed_slices(value);
         if (!parsed.ok() || !slices.ok()) {

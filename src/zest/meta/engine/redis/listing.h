@@ -32,8 +32,8 @@ Result<ChunkPage> list_chunks(Volume const& volume, Context const& ctx, ChunkKey
 Result<ChunkPage> list_all_chunks(Volume const& volume, Context const& ctx,
                                   std::optional<ChunkKey> from, std::size_t limit);
 Result<std::vector<SessionEntry>> list_sessions(Volume const& volume, Context const& ctx);
-Result<std::vector<Ino>> list_sustained(Volume const& volume, Context const& ctx,
-                                        SessionId session, std::size_t limit);
+Result<std::vector<Ino>> list_sustained(Volume const& volume, Context const& ctx, SessionId session,
+                                        std::size_t limit);
 Result<std::vector<DelfileEntry>> list_delfiles(Volume const& volume, Context const& ctx,
                                                 std::int64_t before_sec, std::size_t limit);
 Result<std::vector<DelayedEntry>> list_delayed_slices(Volume const& volume, Context const& ctx,

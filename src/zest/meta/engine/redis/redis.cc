@@ -10,6 +10,7 @@
 #include <random>
 #include <utility>
 
+#include "zest/base/assert.h"
 #include "zest/format/acl.h"
 #include "zest/format/attr.h"
 #include "zest/format/counter_name.h"
@@ -20,6 +21,7 @@
 #include "zest/meta/engine/redis/layout.h"
 #include "zest/meta/engine/redis/listing.h"
 #include "zest/meta/engine/redis/scripts.h"
+#include "zest/meta/engine/redis/tracker.h"
 
 namespace zest::meta {
 
@@ -53,10 +55,12 @@ class RedisEngine final : public Engine {
   RedisEngine(RedisOptions options, std::unique_ptr<TlsContext> tls, std::uint64_t secret,
               Logger& log, Registry& metrics)
       : client_(std::move(options), std::move(tls), scripts_.texts(), log, metrics),
+        log_(log),
         secret_(secret) {
     capabilities_.usage_in_commit = true;
     capabilities_.ordered_listing = false;
     capabilities_.parents_stored = true;
+    capabilities_.invalidation_pushes = client_.options().client_cache;
   }
 
   [[nodiscard]] EngineCapabilities const& capabilities() const noexcept override {
@@ -70,7 +74,8 @@ class RedisEngine final : public Engine {
   Result<void> sync(Context const& /*ctx*/) override { return {}; }
 
   Result<DirPage> list_dir(Context const& ctx, ListDir const& request) override {
-    return with_volume(ctx, [&](Volume const& v) { return redis::list_dir(v, ctx, request, secret_); });
+    return with_volume(ctx,
+                       [&](Volume const& v) { return redis::list_dir(v, ctx, request, secret_); });
   }
   Result<std::vector<std::string>> list_xattrs(Context const& ctx, Ino ino) override {
     return with_volume(ctx, [&](Volume const& v) { return redis::list_xattrs(v, ctx, ino); });
@@ -82,13 +87,13 @@ class RedisEngine final : public Engine {
   }
   Result<ChunkPage> list_chunks_below(Context const& ctx, ChunkKey from, std::uint64_t end,
                                       std::size_t limit) override {
-    return with_volume(ctx,
-                       [&](Volume const& v) { return redis::list_chunks(v, ctx, from, end, limit); });
+    return with_volume(
+        ctx, [&](Volume const& v) { return redis::list_chunks(v, ctx, from, end, limit); });
   }
   Result<ChunkPage> list_all_chunks(Context const& ctx, std::optional<ChunkKey> from,
                                     std::size_t limit) override {
-    return with_volume(ctx,
-                       [&](Volume const& v) { return redis::list_all_chunks(v, ctx, from, limit); });
+    return with_volume(
+        ctx, [&](Volume const& v) { return redis::list_all_chunks(v, ctx, from, limit); });
   }
   Result<std::vector<SessionEntry>> list_sessions(Context const& ctx) override {
     return with_volume(ctx, [&](Volume const& v) { return redis::list_sessions(v, ctx); });
@@ -132,8 +137,8 @@ class RedisEngine final : public Engine {
   Result<IdRange> allocate_ids(Context const& ctx, IdKind kind, std::uint64_t count) override;
   Result<Usage> read_usage(Context const& ctx) override;
   Result<void> add_usage(Context const& ctx, Usage delta) override;
-  Result<std::vector<Ino>> add_dir_stats(
-      Context const& ctx, std::span<std::pair<Ino, DirStat> const> deltas) override;
+  Result<std::vector<Ino>> add_dir_stats(Context const& ctx,
+                                         std::span<std::pair<Ino, DirStat> const> deltas) override;
   Result<void> add_quota_usage(Context const& ctx,
                                std::span<std::pair<QuotaKey, Usage> const> deltas) override;
   Result<void> set_quota(Context const& ctx, QuotaKey const& key, Quota const& quota) override;
@@ -146,7 +151,9 @@ class RedisEngine final : public Engine {
                           std::optional<Attr> const& trash) override;
   Result<void> reset(Context const& ctx) override;
 
-  [[nodiscard]] std::uint64_t trips() const noexcept override { return client_.trips() - asked_; }
+  void set_listener(InvalidationListener* listener) override;
+
+  [[nodiscard]] std::uint64_t trips() const noexcept override { return client_.trips(); }
 
  private:
   /// The names of the volume's keys; learns at the first call what kind of server it is.
@@ -165,23 +172,32 @@ class RedisEngine final : public Engine {
   Scripts scripts_;
   Client client_;
   EngineCapabilities capabilities_;
+  Logger& log_;
   std::uint64_t secret_;
   std::mutex mutex_;
   /// Set once, then only read.
   std::optional<RedisKeys> keys_;
   std::atomic<bool> keys_known_{false};
-  /// Trips that went into getting to know the server.
-  std::atomic<std::uint64_t> asked_{0};
+  std::unique_ptr<Tracker> tracker_;
 };
+
+void RedisEngine::set_listener(InvalidationListener* listener) {
+  tracker_.reset();
+  if (listener == nullptr || !capabilities_.invalidation_pushes) {
+    return;
+  }
+  auto tracker = Tracker::start(client_, *listener, log_);
+  // Never told of a change, a listener would take what it remembers for current for ever.
+  ZEST_ASSERT(tracker.ok());
+  tracker_ = *std::move(tracker);
+}
 
 Result<RedisKeys const*> RedisEngine::keys(Context const& ctx) {
   if (!keys_known_.load(std::memory_order_acquire)) {
-    auto const before = client_.trips();
     ZEST_TRY(auto prefix, client_.prefix(ctx));
     std::lock_guard const lock(mutex_);
     if (!keys_) {
       keys_.emplace(std::move(prefix));
-      asked_ = client_.trips() - before;
       keys_known_.store(true, std::memory_order_release);
     }
   }
@@ -191,8 +207,8 @@ Result<RedisKeys const*> RedisEngine::keys(Context const& ctx) {
 Result<std::vector<Reply>> RedisEngine::read_all(Context const& ctx, RedisKeys const& names,
                                                  std::span<Key const> keys,
                                                  std::span<std::vector<Command> const> commands) {
-  auto const nodes_only =
-      std::ranges::all_of(keys, [](Key const& key) { return std::holds_alternative<NodeKey>(key); });
+  auto const nodes_only = std::ranges::all_of(
+      keys, [](Key const& key) { return std::holds_alternative<NodeKey>(key); });
   if (keys.size() == 1 && commands[0].size() == 1) {
     Request request;
     append_command(request.bytes, commands[0][0]);
@@ -245,10 +261,10 @@ Result<std::vector<Value>> RedisEngine::fetch(Context const& ctx, std::span<Key 
   for (std::size_t i = 0; i < keys.size(); ++i) {
     auto const count = std::max<std::size_t>(commands[i].size(), 1);
     if (at + count > replies.size()) {
-      return Error::corrupt(fmt::format("the server answered too little about {}", describe(keys[i])));
+      return Error::corrupt(
+          fmt::format("the server answered too little about {}", describe(keys[i])));
     }
-    ZEST_TRY(auto value,
-             decode_record(*names, keys[i], std::span(replies).subspan(at, count)));
+    ZEST_TRY(auto value, decode_record(*names, keys[i], std::span(replies).subspan(at, count)));
     values.push_back(std::move(value));
     at += count;
   }
@@ -323,12 +339,11 @@ Result<Usage> RedisEngine::read_usage(Context const& ctx) {
 
 Result<void> RedisEngine::add_usage(Context const& ctx, Usage delta) {
   ZEST_TRY(auto const* names, keys(ctx));
-  ScriptCall const call{
-      .script = &scripts_.add_usage,
-      .keys = {names->counter(kUsedSpace), names->counter(kTotalInodes)},
-      .arguments = {std::to_string(delta.space), std::to_string(delta.inodes)},
-      .changes = true,
-      .replicated = true};
+  ScriptCall const call{.script = &scripts_.add_usage,
+                        .keys = {names->counter(kUsedSpace), names->counter(kTotalInodes)},
+                        .arguments = {std::to_string(delta.space), std::to_string(delta.inodes)},
+                        .changes = true,
+                        .replicated = true};
   ZEST_CHECK(client_.call(ctx, call));
   return {};
 }
@@ -336,11 +351,11 @@ Result<void> RedisEngine::add_usage(Context const& ctx, Usage delta) {
 Result<std::vector<Ino>> RedisEngine::add_dir_stats(
     Context const& ctx, std::span<std::pair<Ino, DirStat> const> deltas) {
   ZEST_TRY(auto const* names, keys(ctx));
-  ScriptCall call{.script = &scripts_.add_dir_stats,
-                  .keys = {names->named(redis_name::kDirDataLength),
-                           names->named(redis_name::kDirUsedSpace),
-                           names->named(redis_name::kDirUsedInodes)},
-                  .changes = true};
+  ScriptCall call{
+      .script = &scripts_.add_dir_stats,
+      .keys = {names->named(redis_name::kDirDataLength), names->named(redis_name::kDirUsedSpace),
+               names->named(redis_name::kDirUsedInodes)},
+      .changes = true};
   for (auto const& [ino, delta] : deltas) {
     call.arguments.insert(call.arguments.end(),
                           {std::to_string(ino.value), std::to_string(delta.length),

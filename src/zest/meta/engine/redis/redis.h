@@ -65,21 +65,24 @@ struct RedisOptions {
   /// Replicas that must have a commit before it is acknowledged (WAIT). Nothing: one with Sentinel
   /// and Cluster while the master has any, none with a single server.
   std::optional<std::uint32_t> wait_replicas;
+  /// Let the server push changes, so that what was read may be remembered (Engine::set_listener).
+  bool client_cache = true;
   /// Options of the URL that have no meaning here, for a warning.
   std::vector<std::string> ignored;
 };
 
-/// Splits `redis[s]://[[user]:password@]host[:port][/db][?option=value&…]`, the same with several hosts
-/// (the first without a port before the first comma: the name of Sentinel's master), and
+/// Splits `redis[s]://[[user]:password@]host[:port][/db][?option=value&…]`, the same with several
+/// hosts (the first without a port before the first comma: the name of Sentinel's master), and
 /// `unix://[[user]:password@]/path[?db=N]`. User and password are percent-decoded. Options:
 /// read-timeout, write-timeout, dial-timeout, min-retry-backoff, max-retry-backoff, max-retries,
 /// tls-cert-file, tls-key-file, tls-ca-cert-file, tls-server-name, insecure-skip-verify, db,
-/// wait-replicas; others are listed in `ignored`. EINVAL with a message without the URL's password.
+/// wait-replicas, client-cache; others are listed in `ignored`. EINVAL with a message without the
+/// URL's password.
 Result<RedisOptions> parse_redis_url(std::string_view url);
 
-/// The engine; connects at the first call and reconnects as needed. Errors: files of TLS that cannot
-/// be read. Calls are made on fibers. `log` and `metrics` outlive the engine; no call may be under way
-/// when it is destroyed.
+/// The engine; connects at the first call and reconnects as needed. Errors: files of TLS that
+/// cannot be read. Calls are made on fibers. `log` and `metrics` outlive the engine; no call may be
+/// under way when it is destroyed.
 Result<std::unique_ptr<Engine>> open_redis(RedisOptions options, Logger& log, Registry& metrics);
 
 }  // namespace zest::meta

@@ -17,10 +17,11 @@ constexpr std::uint16_t kPort = 6379;
 constexpr std::uint16_t kSentinelPort = 26379;
 
 Error invalid(std::string_view what) {
-  return {Errc::inval, Fault::semantic,
-          fmt::format("{}; expected redis[s]://[[USER]:PASSWORD@]HOST[:PORT][/DB][?OPTION=VALUE&…], "
-                      "the same with MASTER,HOST,… or HOST:PORT,…, or unix:///PATH[?db=N]",
-                      what)};
+  return {
+      Errc::inval, Fault::semantic,
+      fmt::format("{}; expected redis[s]://[[USER]:PASSWORD@]HOST[:PORT][/DB][?OPTION=VALUE&…], "
+                  "the same with MASTER,HOST,… or HOST:PORT,…, or unix:///PATH[?db=N]",
+                  what)};
 }
 
 int hex_digit(char c) noexcept {
@@ -55,14 +56,16 @@ bool parse_number(std::string_view text, Number& number) {
   return error == std::errc{} && stop == end;
 }
 
-/// Durations as the peer's language writes them ("30s", "1m30s", "20ms"); a plain number is seconds.
+/// Durations as the peer's language writes them ("30s", "1m30s", "20ms"); a plain number is
+/// seconds.
 Result<Duration> parse_duration(std::string_view name, std::string_view text) {
-  constexpr std::array<std::pair<std::string_view, std::int64_t>, 6> kUnits{{{"ns", 1},
-                                                                             {"us", 1'000},
-                                                                             {"ms", 1'000'000},
-                                                                             {"s", 1'000'000'000},
-                                                                             {"m", 60'000'000'000},
-                                                                             {"h", 3'600'000'000'000}}};
+  constexpr std::array<std::pair<std::string_view, std::int64_t>, 6> kUnits{
+      {{"ns", 1},
+       {"us", 1'000},
+       {"ms", 1'000'000},
+       {"s", 1'000'000'000},
+       {"m", 60'000'000'000},
+       {"h", 3'600'000'000'000}}};
   auto const bad = [&] { return invalid(fmt::format("{}={:?} is no duration", name, text)); };
   auto rest = text;
   double total = 0;
@@ -75,7 +78,8 @@ Result<Duration> parse_duration(std::string_view name, std::string_view text) {
     rest.remove_prefix(static_cast<std::size_t>(stop - rest.data()));
     auto const unit_end = std::min(rest.find_first_of("0123456789."), rest.size());
     auto const unit = rest.substr(0, unit_end);
-    auto const* const known = std::ranges::find(kUnits, unit, &std::pair<std::string_view, std::int64_t>::first);
+    auto const* const known =
+        std::ranges::find(kUnits, unit, &std::pair<std::string_view, std::int64_t>::first);
     if (known == kUnits.end() && !unit.empty()) {
       return bad();
     }
@@ -132,7 +136,9 @@ Result<void> set_option(RedisOptions& options, std::string_view given, std::stri
   if (name == "max-retries") {
     return set_count(options.retries, name, value);
   }
-  if (name == "insecure-skip-verify") {
+  if (name == "client-cache") {
+    options.client_cache = value != "false" && value != "0";
+  } else if (name == "insecure-skip-verify") {
     options.tls_skip_verify = !value.empty();
   } else if (name == "wait-replicas") {
     std::uint32_t count = 0;

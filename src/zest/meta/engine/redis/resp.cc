@@ -169,12 +169,8 @@ Result<RespParser::Step> RespParser::read_value(Reply& out) {
     case '>': return open_array(out, type, rest);
     case '+':
     case ',':
-    case '(':
-      out.text = rest;
-      return finish(Reply::Kind::text);
-    case '-':
-      out.text = rest;
-      return finish(Reply::Kind::error);
+    case '(': out.text = rest; return finish(Reply::Kind::text);
+    case '-': out.text = rest; return finish(Reply::Kind::error);
     case ':': {
       auto const number = parse_integer(rest);
       if (!number) {
@@ -183,9 +179,7 @@ Result<RespParser::Step> RespParser::read_value(Reply& out) {
       out.integer = *number;
       return finish(Reply::Kind::integer);
     }
-    case '#':
-      out.integer = rest == "t" ? 1 : 0;
-      return finish(Reply::Kind::integer);
+    case '#': out.integer = rest == "t" ? 1 : 0; return finish(Reply::Kind::integer);
     case '_': return finish(Reply::Kind::null);
     case '!': {
       ZEST_TRY(auto const step, read_text(out, rest));

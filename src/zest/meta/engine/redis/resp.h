@@ -1,7 +1,8 @@
 // RESP, the wire protocol of Redis, versions 2 and 3: commands out, replies in.
 //
-// The types of version 3 are folded into those of version 2, so that callers need not know which one
-// a server speaks: maps and sets become arrays, doubles and big numbers become text, booleans 0 and 1.
+// The types of version 3 are folded into those of version 2, so that callers need not know which
+// one a server speaks: maps and sets become arrays, doubles and big numbers become text, booleans 0
+// and 1.
 #pragma once
 
 #include <cstdint>
@@ -67,8 +68,8 @@ class RespParser {
   Result<Step> read_value(Reply& out);
   Result<Step> read_text(Reply& out, std::string_view count);
   Result<Step> open_array(Reply& out, char type, std::string_view count);
-  /// Puts a whole value into the arrays that are open; true when it (or the outermost array, then in
-  /// `value`) is a whole reply.
+  /// Puts a whole value into the arrays that are open; true when it (or the outermost array, then
+  /// in `value`) is a whole reply.
   bool close_arrays(Reply& value);
   Result<void> account(std::size_t bytes);
   /// The rest of the line at the read position, without its end; nothing while that is missing.

@@ -1,5 +1,6 @@
-// Numbers: Lua 5.1 has doubles only, so what may exceed 2^53 (inodes of the trash, lengths) is handled
-// as two 32-bit halves or as decimal text, never as one number. Strings are compared for equality only:
+// Numbers: Lua 5.1 has doubles only, so what may exceed 2^53 (inodes of the trash, lengths) is
+// handled as two 32-bit halves or as decimal text, never as one number. Strings are compared for
+// equality only:
 // `<` follows the server's locale.
 #include "zest/meta/engine/redis/scripts.h"
 

@@ -1,5 +1,5 @@
-// The Lua scripts that run inside the server: atomic, one trip, every key named in KEYS as far as it
-// is known before (nodes that an entry leads to are not; they share the hash tag of a cluster).
+// The Lua scripts that run inside the server: atomic, one trip, every key named in KEYS as far as
+// it is known before (nodes that an entry leads to are not; they share the hash tag of a cluster).
 #pragma once
 
 #include <string_view>
@@ -12,8 +12,8 @@ namespace zest::meta::redis {
 struct Scripts {
   Scripts();
 
-  /// Conditions, then changes; the program in ARGV is what commit.cc encodes. Returns 0 when done, −1
-  /// when the session is not its client's any more, n when the n-th condition failed.
+  /// Conditions, then changes; the program in ARGV is what commit.cc encodes. Returns 0 when done,
+  /// −1 when the session is not its client's any more, n when the n-th condition failed.
   Script commit;
   /// Any number of reads with one view; the program is what fetch.cc encodes.
   Script fetch;

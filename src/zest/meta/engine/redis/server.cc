@@ -228,8 +228,7 @@ Result<RedisAddress> Locator::ask_sentinel(Context const& ctx, RedisAddress cons
   ZEST_TRY(auto const replies, ask(asking, *link, std::move(bytes), login ? 2 : 1));
   auto const& answer = replies.back();
   if (answer.is_error()) {
-    return is_refusal(answer.text) ? refused(answer.text)
-                                   : Error::transient(Errc::io, answer.text);
+    return is_refusal(answer.text) ? refused(answer.text) : Error::transient(Errc::io, answer.text);
   }
   auto const port = answer.items.size() == 2 ? parse_integer(answer.items[1].text) : std::nullopt;
   if (!port || *port < 1 || *port > 65535) {

@@ -1,6 +1,6 @@
-// TLS of OpenSSL between two memory buffers: the library never touches the socket, so nothing blocks
-// and no write raises SIGPIPE. What it wants sent is drained to the socket under a lock, because the
-// reading fiber may have something to send too (answers to key updates).
+// TLS of OpenSSL between two memory buffers: the library never touches the socket, so nothing
+// blocks and no write raises SIGPIPE. What it wants sent is drained to the socket under a lock,
+// because the reading fiber may have something to send too (answers to key updates).
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
@@ -58,8 +58,8 @@ class TlsStream final : public Stream {
         return drain(ctx);
       }
       if (reason != SSL_ERROR_WANT_READ && reason != SSL_ERROR_WANT_WRITE) {
-        auto const why = verified != X509_V_OK ? X509_verify_cert_error_string(verified)
-                                               : library_error();
+        auto const why =
+            verified != X509_V_OK ? X509_verify_cert_error_string(verified) : library_error();
         static_cast<void>(drain(ctx));  // tells the server, when it still listens
         return Error(Errc::acces, Fault::semantic, fmt::format("TLS handshake failed: {}", why));
       }
