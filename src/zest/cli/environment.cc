@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdlib>
 #include <filesystem>
 #include <random>
 #include <string>
@@ -11,6 +12,7 @@
 #include <system_error>
 #include <utility>
 
+#include "zest/meta/engine/redis/redis.h"
 #include "zest/meta/engine/sql/sqlite.h"
 #include "zest/object/make_store.h"
 #include "zest/object/prefix_store.h"
@@ -20,8 +22,10 @@ namespace {
 
 constexpr std::string_view kSqlite = "sqlite3";
 /// Engines of the format (format/08 §1) that this version cannot open yet.
-constexpr std::array<std::string_view, 10> kLater{"redis", "rediss", "unix",   "mysql", "postgres",
-                                                  "tikv",  "etcd",   "badger", "fdb",   "memkv"};
+constexpr std::array<std::string_view, 7> kLater{"mysql",  "postgres", "tikv", "etcd",
+                                                 "badger", "fdb",      "memkv"};
+constexpr std::array<std::string_view, 3> kRedis{"redis", "rediss", "unix"};
+constexpr std::string_view kSupported = "sqlite3://PATH, redis://HOST[:PORT][/DB]";
 
 Error not_supported(std::string message) {
   return {Errc::notsup, Fault::semantic, std::move(message)};
@@ -38,12 +42,29 @@ Result<std::unique_ptr<meta::Engine>> open_sqlite_url(MetaUrl const& url, Engine
   return meta::open_sqlite(options, log, metrics);
 }
 
+Result<std::unique_ptr<meta::Engine>> open_redis_url(MetaUrl const& url, Logger& log,
+                                                     Registry& metrics) {
+  ZEST_TRY(auto options, meta::parse_redis_url(url.text));
+  if (char const* password = std::getenv("SENTINEL_PASSWORD"); password != nullptr) {
+    options.sentinel_password = password;
+  }
+  for (auto const& name : options.ignored) {
+    log.warn("an option of the META-URL has no effect here", {{"option", name}});
+  }
+  return meta::open_redis(std::move(options), log, metrics);
+}
+
+bool is_redis(MetaUrl const& url) {
+  return std::ranges::find(kRedis, url.scheme) != kRedis.end();
+}
+
 }  // namespace
 
 Result<std::unique_ptr<meta::Engine>> open_engine(MetaUrl const& url, EngineUse use, Logger& log,
                                                   Registry& metrics) {
-  if (url.scheme == kSqlite) {
-    auto engine = open_sqlite_url(url, use, log, metrics);
+  if (url.scheme == kSqlite || is_redis(url)) {
+    auto engine =
+        is_redis(url) ? open_redis_url(url, log, metrics) : open_sqlite_url(url, use, log, metrics);
     if (!engine.ok()) {
       return std::move(engine).error().with("open " + url.redacted);
     }
@@ -52,12 +73,12 @@ Result<std::unique_ptr<meta::Engine>> open_engine(MetaUrl const& url, EngineUse 
   if (std::ranges::find(kLater, url.scheme) != kLater.end()) {
     return not_supported(
         fmt::format("open {}: the metadata engine \"{}\" is not supported by this "
-                    "version yet; supported is sqlite3://PATH",
-                    url.redacted, url.scheme));
+                    "version yet; supported are {}",
+                    url.redacted, url.scheme, kSupported));
   }
   return Error(Errc::inval, Fault::semantic,
-               fmt::format("open {}: unknown metadata engine \"{}\"; supported is sqlite3://PATH",
-                           url.redacted, url.scheme));
+               fmt::format("open {}: unknown metadata engine \"{}\"; supported are {}",
+                           url.redacted, url.scheme, kSupported));
 }
 
 MetaUrl absolute_url(MetaUrl url) {
@@ -131,7 +152,7 @@ Result<std::unique_ptr<Workshop>> Workshop::create(LogConfig const& log) {
 }
 
 Result<void> Workshop::open(std::string_view meta_url, EngineUse use) {
-  ZEST_TRY(auto const password, password_from_environment());
+  ZEST_TRY(auto const password, password_from_environment(meta_url));
   ZEST_TRY(url_, parse_meta_url(meta_url, password));
   ZEST_TRY(engine_, open_engine(url_, use, log_, metrics_));
   return {};

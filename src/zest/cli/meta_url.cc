@@ -38,6 +38,31 @@ Span password_span(std::string_view url) {
   return {.begin = colon + 1, .end = at};
 }
 
+bool is_redis(std::string_view scheme) {
+  return scheme == "redis" || scheme == "rediss" || scheme == "unix";
+}
+
+/// `text` as it stands in the user part of an URL that is decoded when it's read.
+std::string percent_encoded(std::string_view text) {
+  std::string out;
+  for (unsigned char const c : text) {
+    if (std::isalnum(c) != 0 || c == '-' || c == '_' || c == '.' || c == '~') {
+      out.push_back(static_cast<char>(c));
+    } else {
+      out += fmt::format("%{:02X}", c);
+    }
+  }
+  return out;
+}
+
+std::string scheme_of(std::string_view text) {
+  auto const end = text.find("://");
+  std::string scheme(end == std::string_view::npos ? "redis" : text.substr(0, end));
+  std::ranges::transform(scheme, scheme.begin(),
+                         [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return scheme;
+}
+
 /// The URL with `password` where it belongs: behind the user, or in front of the host.
 std::string insert_password(std::string url, std::string_view password) {
   auto const begin = url.find("://") + 3;
@@ -60,19 +85,23 @@ Result<MetaUrl> parse_meta_url(std::string_view text, std::string_view password)
   MetaUrl url;
   url.text = text.find("://") == std::string_view::npos ? fmt::format("redis://{}", text)
                                                         : std::string(text);
-  url.scheme = url.text.substr(0, url.text.find("://"));
-  std::ranges::transform(url.scheme, url.scheme.begin(),
-                         [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  url.scheme = scheme_of(url.text);
   auto const has = password_span(url.text);
   if (!password.empty() && has.begin == has.end && url.scheme != "sqlite3") {
-    url.text = insert_password(std::move(url.text), password);
+    url.text = insert_password(std::move(url.text), is_redis(url.scheme) ? percent_encoded(password)
+                                                                         : std::string(password));
   }
   url.redacted = redact_url(url.text);
   return url;
 }
 
-Result<std::string> password_from_environment() {
+Result<std::string> password_from_environment(std::string_view url) {
   // Read once at start, before there are threads that could change the environment.
+  if (is_redis(scheme_of(url))) {
+    if (char const* own = std::getenv("REDIS_PASSWORD"); own != nullptr && *own != '\0') {
+      return std::string(own);
+    }
+  }
   if (char const* direct = std::getenv("META_PASSWORD"); direct != nullptr && *direct != '\0') {
     return std::string(direct);
   }

@@ -19,9 +19,9 @@ struct MetaUrl {
 /// none. EINVAL for an empty text.
 Result<MetaUrl> parse_meta_url(std::string_view text, std::string_view password);
 
-/// META_PASSWORD, or the first line of the file that META_PASSWORD_FILE names; empty when neither
-/// is set. Errors name the file.
-Result<std::string> password_from_environment();
+/// The password for `url`: REDIS_PASSWORD (for Redis only), META_PASSWORD, or the first line of the
+/// file that META_PASSWORD_FILE names; empty when none is set. Errors name the file.
+Result<std::string> password_from_environment(std::string_view url);
 
 /// `url` with `****` in place of the password between `user:` and `@`.
 std::string redact_url(std::string_view url);

@@ -264,7 +264,7 @@ Result<void> serve(MountRequest& request, MetaUrl const& url, Readiness& readine
 }
 
 Result<MetaUrl> prepare(MountRequest& request) {
-  ZEST_TRY(auto const password, password_from_environment());
+  ZEST_TRY(auto const password, password_from_environment(request.meta_url));
   ZEST_TRY(auto url, parse_meta_url(request.meta_url, password));
   url = absolute_url(std::move(url));
   ZEST_CHECK(check_mount_point(request));

@@ -117,8 +117,9 @@ Result<std::vector<DelayedSlice>> Meta::delete_file_data(Context const& ctx, Ino
   ZEST_CHECK(impl_->check_writable());
   std::vector<DelayedSlice> unused;
   while (unused.empty()) {
-    ZEST_TRY(auto const page,
-             impl_->engine.list_chunks(ctx, ChunkKey{ino, ChunkIndex{0}}, kDeletedChunks));
+    auto const end = (length + kChunkSize - 1) / kChunkSize;
+    ZEST_TRY(auto const page, impl_->engine.list_chunks_below(ctx, ChunkKey{ino, ChunkIndex{0}},
+                                                              end, kDeletedChunks));
     if (page.chunks.empty()) {
       ZEST_CHECK(impl_->runner.run(ctx, [&](Txn& txn) -> Result<void> {
         txn.erase(DelfileKey{ino, length});

@@ -1,11 +1,13 @@
 // The engines that take part, and what their tests share.
 #include <stdlib.h>  // NOLINT(modernize-deprecated-headers): mkdtemp
 
+#include <cstdlib>
 #include <filesystem>
 #include <utility>
 
 #include "tests/conformance/engine/engine_suite.h"
 #include "zest/meta/engine/memory/memory.h"
+#include "zest/meta/engine/redis/redis.h"
 #include "zest/meta/engine/sql/sqlite.h"
 #include "zest/runtime/testing.h"
 
@@ -39,6 +41,21 @@ class SqliteFixture final : public EngineFixture {
   std::filesystem::path folder_;
 };
 
+/// A database of a server that the environment names; emptied for each test.
+class RedisFixture final : public EngineFixture {
+ public:
+  explicit RedisFixture(std::string url) : url_(std::move(url)) {
+    Context const ctx;
+    must(connect()->reset(ctx));
+  }
+  std::unique_ptr<Engine> connect() override {
+    return must(open_redis(must(parse_redis_url(url_)), log, metrics));
+  }
+
+ private:
+  std::string url_;
+};
+
 EngineCase memory_case(std::string name, MemoryEngineOptions const& options) {
   return {.name = std::move(name),
           .make = [options] { return std::make_unique<MemoryFixture>(options); }};
@@ -53,13 +70,19 @@ EngineCase sqlite_case(std::string name, std::string const& prefix) {
 }  // namespace
 
 std::vector<EngineCase> engine_cases() {
-  return {
+  std::vector<EngineCase> cases{
       memory_case("Memory", {}),
       memory_case("MemoryLikeRedis",
                   {.usage_in_commit = true, .ordered_listing = false, .parents_stored = true}),
       sqlite_case("Sqlite", ""),
       sqlite_case("SqlitePrefixed", "second_volume"),
   };
+  if (char const* url = std::getenv("ZEST_TEST_REDIS"); url != nullptr && *url != '\0') {
+    cases.push_back({.name = "Redis",
+                     .make = [url] { return std::make_unique<RedisFixture>(url); },
+                     .many_clients = true});
+  }
+  return cases;
 }
 
 void EngineTest::run(std::function<void()> const& body) {

@@ -1,5 +1,5 @@
 // Speed of an engine: mkdir-shaped commits and fetches by a number of fibers on one loop.
-//   zest_engine_bench memory|sqlite3://PATH [seconds]
+//   zest_engine_bench memory|sqlite3://PATH|redis://HOST/DB [seconds]   (empties the database)
 #include <fmt/format.h>
 #include <sys/resource.h>
 
@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "zest/meta/engine/memory/memory.h"
+#include "zest/meta/engine/redis/redis.h"
 #include "zest/meta/engine/sql/sqlite.h"
 #include "zest/runtime/sync.h"
 #include "zest/runtime/testing.h"
@@ -97,6 +98,16 @@ void run(Engine& engine, double seconds) {
   }
 }
 
+Result<std::unique_ptr<Engine>> open_address(std::string const& address, Logger& log,
+                                             Registry& metrics) {
+  if (address.starts_with("redis")) {
+    ZEST_TRY(auto options, parse_redis_url(address));
+    return open_redis(std::move(options), log, metrics);
+  }
+  ZEST_TRY(auto const options, parse_sqlite_url(address));
+  return open_sqlite(options, log, metrics);
+}
+
 int run_program(int argc, char** argv) {
   std::string const address = argc > 1 ? argv[1] : "memory";
   double const seconds = argc > 2 ? std::atof(argv[2]) : 2;
@@ -107,9 +118,7 @@ int run_program(int argc, char** argv) {
       run(*make_memory_engine({.yield = false}), seconds);
       return;
     }
-    auto const options = parse_sqlite_url(address);
-    auto const engine = options.ok() ? open_sqlite(*options, log, metrics)
-                                     : Result<std::unique_ptr<Engine>>(Errc::inval);
+    auto const engine = open_address(address, log, metrics);
     if (!engine.ok()) {
       fmt::print(stderr, "{}\n", engine.error().text());
       std::exit(1);
