@@ -5,6 +5,9 @@
 #include <utility>
 
 #include "tests/conformance/engine/engine_suite.h"
+#include "zest/format/kv_key.h"
+#include "zest/meta/engine/kv/kv_engine.h"
+#include "zest/meta/engine/kv/memory_kv.h"
 #include "zest/meta/engine/memory/memory.h"
 #include "zest/meta/engine/sql/sqlite.h"
 #include "zest/runtime/testing.h"
@@ -39,6 +42,16 @@ class SqliteFixture final : public EngineFixture {
   std::filesystem::path folder_;
 };
 
+class MemoryKvFixture final : public EngineFixture {
+ public:
+  std::unique_ptr<Engine> connect() override {
+    return make_kv_engine(kv::make_memory_kv(data_), {.prefix = kv_prefix("/test")}, metrics);
+  }
+
+ private:
+  std::shared_ptr<kv::MemoryKvData> data_ = kv::make_memory_kv_data();
+};
+
 EngineCase memory_case(std::string name, MemoryEngineOptions const& options) {
   return {.name = std::move(name),
           .make = [options] { return std::make_unique<MemoryFixture>(options); }};
@@ -50,6 +63,13 @@ EngineCase sqlite_case(std::string name, std::string const& prefix) {
           .many_clients = true};
 }
 
+EngineCase memory_kv_case() {
+  return {.name = "MemoryKv",
+          .make = [] { return std::make_unique<MemoryKvFixture>(); },
+          .many_clients = true,
+          .trips_max = 2};
+}
+
 }  // namespace
 
 std::vector<EngineCase> engine_cases() {
@@ -59,6 +79,7 @@ std::vector<EngineCase> engine_cases() {
                   {.usage_in_commit = true, .ordered_listing = false, .parents_stored = true}),
       sqlite_case("Sqlite", ""),
       sqlite_case("SqlitePrefixed", "second_volume"),
+      memory_kv_case(),
   };
 }
 
