@@ -124,15 +124,17 @@ struct TransactionReply {
 };
 
 struct StoreCapabilities {
-  /// Comparisons, and writes, that every server accepts in one transaction. Reads are split where
-  /// they must be; a larger transaction is tried, and refused by the server or not.
+  /// Comparisons, and reads, that every server accepts in one transaction. Reads are split where
+  /// they must be; a larger transaction is tried, and refused by the server (EFBIG) or not.
   std::size_t operations_max = 128;
+  /// Writes likewise.
+  std::size_t writes_max = 128;
   std::size_t value_size_max = std::size_t{1536} * 1024;
 };
 
 /// Thread-safe; all calls may suspend. Errors: Fault::transient with ETIMEDOUT when a transaction was
 /// sent and nobody knows what became of it; with another errno when nothing has happened (server
-/// away, overloaded); Fault::semantic for what the server refuses (EACCES, E2BIG as EFBIG).
+/// away, overloaded); Fault::semantic for what the server refuses (EACCES, EFBIG, ENOSPC).
 class Store {
  public:
   virtual ~Store() = default;

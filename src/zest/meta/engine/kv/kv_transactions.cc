@@ -265,12 +265,13 @@ void Transactions::evaluate(Batch& batch) {
 
 /// True when the transaction stays small enough for every server with the view's part.
 bool Transactions::fits(Batch& batch, View& view) {
-  auto const most = store_.capabilities().operations_max;
+  auto const& limits = store_.capabilities();
   auto dependencies = batch.dependencies;
   dependencies.merge(view.dependencies());
   auto writes = batch.writes;
   writes.merge(view.own());
-  return compares(batch.base, dependencies).size() <= most && writes.writes().size() <= most;
+  return compares(batch.base, dependencies).size() <= limits.operations_max &&
+         writes.writes().size() <= limits.writes_max;
 }
 
 void Transactions::applied(Batch& batch, Revision revision) {

@@ -147,6 +147,7 @@ class MemoryKv final : public Store {
   MemoryKv(std::shared_ptr<MemoryKvData> data, MemoryKvOptions options)
       : data_(std::move(data)), options_(std::move(options)) {
     capabilities_.operations_max = options_.operations_max;
+    capabilities_.writes_max = options_.writes_max;
   }
 
   [[nodiscard]] StoreCapabilities const& capabilities() const noexcept override {
@@ -190,11 +191,11 @@ class MemoryKv final : public Store {
   /// What etcd refuses.
   [[nodiscard]] Result<void> check(Transaction const& transaction) const {
     auto const reads = transaction.otherwise.keys.size() + transaction.otherwise.ranges.size();
-    auto const most = std::max({transaction.compares.size(), transaction.writes.size(), reads});
-    if (most > options_.operations_max) {
+    auto const most = std::max(transaction.compares.size(), reads);
+    if (most > options_.operations_max || transaction.writes.size() > options_.writes_max) {
       return Error(Errc::fbig, Fault::semantic,
-                   fmt::format("a transaction of {} operations; the server takes {}", most,
-                               options_.operations_max));
+                   fmt::format("memkv: a transaction of {} comparisons and {} writes is too large",
+                               most, transaction.writes.size()));
     }
     std::vector<std::pair<Range, bool>> ranges;
     for (auto const& write : transaction.writes) {

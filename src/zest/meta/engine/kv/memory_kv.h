@@ -18,8 +18,9 @@ class MemoryKvData;
 std::shared_ptr<MemoryKvData> make_memory_kv_data();
 
 struct MemoryKvOptions {
-  /// A transaction with more comparisons, writes or reads than this is refused, as etcd does.
+  /// A transaction with more comparisons, reads or writes than this is refused, as etcd does.
   std::size_t operations_max = 128;
+  std::size_t writes_max = 3072;
   /// Called before each trip with "read" or "commit", without any lock; may suspend or fail.
   std::function<Result<void>(std::string_view call)> before_call;
   /// Called after each trip that was answered; a failure replaces the answer: a lost reply.

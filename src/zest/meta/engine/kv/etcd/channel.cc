@@ -7,8 +7,9 @@
 #include <array>
 #include <charconv>
 #include <cstring>
-#include <memory>
 #include <map>
+#include <memory>
+#include <stop_token>
 #include <utility>
 #include <vector>
 
@@ -84,6 +85,8 @@ struct Channel::Impl {
   std::map<Call*, std::shared_ptr<Call>> calls;
   bool broken = false;
   bool sending = false;
+  bool reading = false;
+  std::stop_source no_calls;  ///< lets the reader go when the last call was given up
   Scope reader;
 
   [[nodiscard]] bool start();
@@ -187,23 +190,32 @@ void Channel::Impl::fail() noexcept {
   }
 }
 
+/// Reads while calls are under way. Between calls nobody listens: a connection that the server closes
+/// meanwhile is noticed by the next call, before it sends.
 void Channel::Impl::read_all() {
-  Context ctx;
-  ctx.stop = reader.token();
   std::array<std::byte, 16384> buffer{};
-  while (!broken) {
+  while (!broken && !calls.empty()) {
+    Context ctx;
+    ctx.stop = no_calls.get_token();
     auto const got = stream->read_some(ctx, buffer);
+    if (no_calls.stop_requested()) {
+      no_calls = {};
+      if (!got.ok()) {
+        continue;
+      }
+    }
     if (!got.ok() || *got == 0 || broken) {
+      fail();
       break;
     }
     // NOLINTNEXTLINE(cppcoreguidelines-pro-type-reinterpret-cast): a C interface
     auto const* const bytes = reinterpret_cast<std::uint8_t const*>(buffer.data());
     if (nghttp2_session_mem_recv(session, bytes, *got) < 0 || !flush().ok() ||
         nghttp2_session_want_read(session) == 0) {
-      break;
+      fail();
     }
   }
-  fail();
+  reading = false;
 }
 
 /// Sends everything there is to send; one fiber at a time, the others' bytes go with its.
@@ -243,21 +255,20 @@ Result<void> Channel::Impl::flush() {
 
 Channel::Channel(std::unique_ptr<Stream> stream, std::string authority)
     : impl_(std::make_unique<Impl>(std::move(stream), std::move(authority))) {
-  if (impl_->start()) {
-    impl_->reader.spawn([impl = impl_.get()] { impl->read_all(); });
-  } else {
-    impl_->broken = true;
-  }
+  impl_->broken = !impl_->start();
 }
 
 Channel::~Channel() {
   close();
-  impl_->reader.request_stop();
+  impl_->no_calls.request_stop();
   impl_->reader.join();
   nghttp2_session_del(impl_->session);
 }
 
-bool Channel::usable() const noexcept {
+bool Channel::usable() noexcept {
+  if (!impl_->broken && impl_->calls.empty() && impl_->stream->hung_up()) {
+    close();
+  }
   return !impl_->broken;
 }
 
@@ -330,6 +341,9 @@ Result<CallReply> Channel::call(Context const& ctx, CallRequest const& request) 
     return Error::transient(Errc::io, "the connection is closed");
   }
   impl.calls.emplace(call.get(), call);
+  if (!std::exchange(impl.reading, true)) {
+    impl.reader.spawn([&impl] { impl.read_all(); });
+  }
   static_cast<void>(impl.flush().ok());  // A failure completes the call, too.
   Context wait;
   wait.deadline = ctx.deadline;
@@ -344,6 +358,9 @@ Result<CallReply> Channel::call(Context const& ctx, CallRequest const& request) 
   if (!call->closed && !impl.broken) {
     nghttp2_submit_rst_stream(impl.session, NGHTTP2_FLAG_NONE, id, NGHTTP2_CANCEL);
     static_cast<void>(impl.flush().ok());
+    if (impl.calls.empty()) {
+      impl.no_calls.request_stop();
+    }
   }
   return Error::transient(call->sent > 0 ? Errc::timedout : Errc::io,
                           waited.ok() ? "the connection was lost" : "no reply in time");

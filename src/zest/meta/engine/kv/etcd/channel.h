@@ -1,7 +1,7 @@
 // gRPC over one HTTP/2 connection: unary calls of many fibers of one loop, multiplexed.
 //
-// A fiber of its own reads; whoever submits a request sends what is to be sent, together with what
-// others submitted meanwhile. HTTP/2 itself (frames, header compression, flow control) is libnghttp2.
+// While calls are under way, a fiber of its own reads; whoever submits a request sends what is to be
+// sent, together with what others submitted meanwhile. HTTP/2 itself (frames, header compression, flow control) is libnghttp2.
 #pragma once
 
 #include <cstdint>
@@ -28,7 +28,7 @@ struct CallRequest {
   std::string_view message;
 };
 
-/// Used on the loop that made it; destroyed on any fiber, which may suspend.
+/// Used by the fibers of one loop; destroyed when no call is under way.
 class Channel {
  public:
   /// `authority` names the server to itself.
@@ -41,8 +41,8 @@ class Channel {
   /// be taken back. Errors: transient EIO when the server has not begun with the request (another
   /// try is safe); ETIMEDOUT when it may have.
   Result<CallReply> call(Context const& ctx, CallRequest const& request);
-  /// False after a failure: connect anew.
-  [[nodiscard]] bool usable() const noexcept;
+  /// False after a failure, and when the server has closed the idle connection: connect anew.
+  [[nodiscard]] bool usable() noexcept;
   /// Makes it unusable; calls under way fail.
   void close() noexcept;
 

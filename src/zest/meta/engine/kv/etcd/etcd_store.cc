@@ -110,7 +110,9 @@ struct Client {
 class EtcdStore final : public kv::Store {
  public:
   EtcdStore(EtcdOptions options, std::shared_ptr<kv::etcd::TlsSettings const> tls, Logger& log)
-      : options_(std::move(options)), tls_(std::move(tls)), log_(log) {}
+      : options_(std::move(options)), tls_(std::move(tls)), log_(log) {
+    capabilities_.writes_max = kv::etcd::kWritesMax;
+  }
 
   [[nodiscard]] kv::StoreCapabilities const& capabilities() const noexcept override {
     return capabilities_;

@@ -1,7 +1,9 @@
 // Field numbers are those of etcd's public API.
 #include "zest/meta/engine/kv/etcd/messages.h"
 
+#include <algorithm>
 #include <cstdint>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -31,7 +33,12 @@ enum CompareField : std::uint8_t {
   kCompareValue = 7,
   kCompareRangeEnd = 64
 };
-enum RequestField : std::uint8_t { kRequestRange = 1, kRequestPut = 2, kRequestDelete = 3 };
+enum RequestField : std::uint8_t {
+  kRequestRange = 1,
+  kRequestPut = 2,
+  kRequestDelete = 3,
+  kRequestTxn = 4
+};
 enum TxnField : std::uint8_t { kTxnCompare = 1, kTxnSuccess = 2, kTxnFailure = 3 };
 
 std::uint64_t unsigned_of(Revision revision) {
@@ -228,8 +235,16 @@ std::string encode_transaction(Transaction const& transaction) {
   for (auto const& condition : transaction.compares) {
     add_compare(txn, condition);
   }
-  for (auto const& write : transaction.writes) {
-    add_write(txn, write);
+  std::span const writes(transaction.writes);
+  if (writes.size() <= kWritesNested) {
+    std::ranges::for_each(writes, [&txn](Write const& write) { add_write(txn, write); });
+  } else {
+    for (std::size_t i = 0; i < writes.size(); i += kWritesNested) {
+      ProtoWriter nested;
+      std::ranges::for_each(writes.subspan(i, std::min(kWritesNested, writes.size() - i)),
+                            [&nested](Write const& write) { add_write(nested, write); });
+      txn.message(kTxnSuccess, ProtoWriter().message(kRequestTxn, nested));
+    }
   }
   add_reads(txn, kTxnFailure, transaction.otherwise);
   return txn.take();

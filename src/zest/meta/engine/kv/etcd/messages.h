@@ -1,6 +1,7 @@
 // etcd's requests and replies (API v3), as the store's types.
 #pragma once
 
+#include <cstddef>
 #include <string>
 #include <string_view>
 
@@ -11,6 +12,11 @@ namespace zest::meta::kv::etcd {
 
 inline constexpr std::string_view kTxnPath = "/etcdserverpb.KV/Txn";
 inline constexpr std::string_view kAuthenticatePath = "/etcdserverpb.Auth/Authenticate";
+
+/// Writes that a server with its default of 128 operations takes: they go in nested transactions of
+/// a few each, for it counts the operations of each level.
+inline constexpr std::size_t kWritesNested = 32;
+inline constexpr std::size_t kWritesMax = 96 * kWritesNested;
 
 /// A transaction without comparisons that only reads.
 std::string encode_read(Read const& read);

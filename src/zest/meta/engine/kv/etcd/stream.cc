@@ -4,8 +4,11 @@
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
+#include <sys/socket.h>
 
+#include <algorithm>
 #include <array>
+#include <cerrno>
 #include <limits>
 #include <mutex>
 #include <utility>
@@ -34,6 +37,12 @@ int clamped(std::size_t size) noexcept {
   return static_cast<int>(std::min<std::size_t>(size, std::numeric_limits<int>::max()));
 }
 
+bool is_closed(int fd) noexcept {
+  char byte = 0;
+  auto const got = ::recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+  return got == 0 || (got < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR);
+}
+
 class PlainStream final : public Stream {
  public:
   explicit PlainStream(Socket socket) : socket_(std::move(socket)) {}
@@ -43,6 +52,7 @@ class PlainStream final : public Stream {
   Result<void> write_all(Context const& ctx, ByteView bytes) override {
     return socket_.write_all(ctx, bytes);
   }
+  [[nodiscard]] bool hung_up() const noexcept override { return is_closed(socket_.fd()); }
   void shutdown() noexcept override { socket_.shutdown(); }
 
  private:
@@ -115,6 +125,7 @@ class TlsStream final : public Stream {
     return flush(ctx);
   }
 
+  [[nodiscard]] bool hung_up() const noexcept override { return is_closed(socket_.fd()); }
   void shutdown() noexcept override { socket_.shutdown(); }
 
  private:
@@ -199,7 +210,9 @@ class TlsSettings {
     // An address is no name: it is compared with the certificate's addresses, and not announced.
     if (X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl.get()), name.c_str()) != 1) {
       ERR_clear_error();
-      SSL_set_tlsext_host_name(ssl.get(), name.c_str());
+      // What SSL_set_tlsext_host_name() is, without its casts.
+      SSL_ctrl(ssl.get(), SSL_CTRL_SET_TLSEXT_HOSTNAME, TLSEXT_NAMETYPE_host_name,
+               const_cast<char*>(name.c_str()));
       SSL_set1_host(ssl.get(), name.c_str());
     }
     return ssl;

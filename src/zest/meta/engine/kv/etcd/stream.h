@@ -18,6 +18,8 @@ class Stream {
   /// At least one byte; 0 = the server closed.
   virtual Result<std::size_t> read_some(Context const& ctx, ByteSpan out) = 0;
   virtual Result<void> write_all(Context const& ctx, ByteView bytes) = 0;
+  /// True when the server is known to have closed; does not suspend.
+  [[nodiscard]] virtual bool hung_up() const noexcept = 0;
   /// Ends reads and writes under way.
   virtual void shutdown() noexcept = 0;
 };
