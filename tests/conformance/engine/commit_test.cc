@@ -308,17 +308,17 @@ TEST_P(EngineTest, CommittedDataCanBeSynced) {
   });
 }
 
-TEST_P(EngineTest, EveryCallIsOneTrip) {
+TEST_P(EngineTest, EveryCallTakesItsTrips) {
   run([this] {
     auto const trips = [&](auto const& call) {
       auto const before = engine().trips();
       call();
       return engine().trips() - before;
     };
-    EXPECT_EQ(trips([&] { must_commit({.changes = many_changes()}); }), 1U);
-    EXPECT_EQ(trips([&] { get(ChildKey{kRootIno, "new"}); }), 1U);
-    EXPECT_EQ(trips([&] { must(engine().list_dir(ctx, {.dir = kRootIno, .attrs = true})); }), 1U);
-    EXPECT_EQ(trips([&] { must(engine().allocate_ids(ctx, IdKind::inode, 10)); }), 1U);
+    EXPECT_LE(trips([&] { must_commit({.changes = many_changes()}); }), GetParam().trips_max);
+    EXPECT_LE(trips([&] { get(ChildKey{kRootIno, "new"}); }), GetParam().trips_max);
+    EXPECT_LE(trips([&] { must(engine().list_dir(ctx, {.dir = kRootIno, .attrs = true})); }), GetParam().trips_max);
+    EXPECT_LE(trips([&] { must(engine().allocate_ids(ctx, IdKind::inode, 10)); }), GetParam().trips_max);
   });
 }
 

@@ -35,6 +35,8 @@ struct EngineCase {
   std::function<std::unique_ptr<EngineFixture>()> make;
   /// What connect() returned may be dropped and the data are still there; clients see each other.
   bool many_clients = false;
+  /// Most round trips of a call that the suite makes once.
+  std::uint64_t trips_max = 1;
   /// Fails commits at random; the suite then retries.
   bool injects_conflicts = false;
 

@@ -1,11 +1,19 @@
 // The engines that take part, and what their tests share.
 #include <stdlib.h>  // NOLINT(modernize-deprecated-headers): mkdtemp
+#include <unistd.h>
 
+#include <atomic>
 #include <cstdlib>
 #include <filesystem>
+#include <string>
 #include <utility>
 
 #include "tests/conformance/engine/engine_suite.h"
+#include "zest/format/kv_key.h"
+#include "zest/meta/engine/kv/etcd/etcd_store.h"
+#include "zest/meta/engine/kv/etcd/etcd_url.h"
+#include "zest/meta/engine/kv/kv_engine.h"
+#include "zest/meta/engine/kv/memory_kv.h"
 #include "zest/meta/engine/memory/memory.h"
 #include "zest/meta/engine/redis/redis.h"
 #include "zest/meta/engine/sql/sqlite.h"
@@ -56,6 +64,33 @@ class RedisFixture final : public EngineFixture {
   std::string url_;
 };
 
+class MemoryKvFixture final : public EngineFixture {
+ public:
+  std::unique_ptr<Engine> connect() override {
+    return make_kv_engine(kv::make_memory_kv(data_), {.prefix = kv_prefix("/test")}, metrics);
+  }
+
+ private:
+  std::shared_ptr<kv::MemoryKvData> data_ = kv::make_memory_kv_data();
+};
+
+/// A part of its own of the etcd that ZEST_TEST_ETCD names.
+class EtcdFixture final : public EngineFixture {
+ public:
+  explicit EtcdFixture(std::string const& url) {
+    static std::atomic<int> number = 0;
+    options_.url = must(parse_etcd_url(url));
+    options_.url.path += "/" + std::to_string(getpid()) + "-" + std::to_string(++number);
+  }
+  ~EtcdFixture() override { must(connect()->reset(Context())); }
+  std::unique_ptr<Engine> connect() override {
+    return must(open_etcd_engine(options_, log, metrics));
+  }
+
+ private:
+  EtcdOptions options_;
+};
+
 EngineCase memory_case(std::string name, MemoryEngineOptions const& options) {
   return {.name = std::move(name),
           .make = [options] { return std::make_unique<MemoryFixture>(options); }};
@@ -67,6 +102,20 @@ EngineCase sqlite_case(std::string name, std::string const& prefix) {
           .many_clients = true};
 }
 
+EngineCase memory_kv_case() {
+  return {.name = "MemoryKv",
+          .make = [] { return std::make_unique<MemoryKvFixture>(); },
+          .many_clients = true,
+          .trips_max = 2};
+}
+
+EngineCase etcd_case(std::string const& url) {
+  return {.name = "Etcd",
+          .make = [url] { return std::make_unique<EtcdFixture>(url); },
+          .many_clients = true,
+          .trips_max = 2};
+}
+
 }  // namespace
 
 std::vector<EngineCase> engine_cases() {
@@ -76,11 +125,15 @@ std::vector<EngineCase> engine_cases() {
                   {.usage_in_commit = true, .ordered_listing = false, .parents_stored = true}),
       sqlite_case("Sqlite", ""),
       sqlite_case("SqlitePrefixed", "second_volume"),
+      memory_kv_case(),
   };
   if (char const* url = std::getenv("ZEST_TEST_REDIS"); url != nullptr && *url != '\0') {
     cases.push_back({.name = "Redis",
                      .make = [url] { return std::make_unique<RedisFixture>(url); },
                      .many_clients = true});
+  }
+  if (char const* etcd = std::getenv("ZEST_TEST_ETCD")) {
+    cases.push_back(etcd_case(etcd));
   }
   return cases;
 }
