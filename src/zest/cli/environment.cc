@@ -9,8 +9,12 @@
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <thread>
 #include <utility>
 
+#include "zest/meta/engine/sql/mysql/mysql.h"
+#include "zest/meta/engine/sql/postgres/postgres.h"
+#include "zest/meta/engine/sql/remote/remote_engine.h"
 #include "zest/meta/engine/sql/sqlite.h"
 #include "zest/object/make_store.h"
 #include "zest/object/prefix_store.h"
@@ -20,8 +24,13 @@ namespace {
 
 constexpr std::string_view kSqlite = "sqlite3";
 /// Engines of the format (format/08 §1) that this version cannot open yet.
-constexpr std::array<std::string_view, 10> kLater{"redis", "rediss", "unix",   "mysql", "postgres",
-                                                  "tikv",  "etcd",   "badger", "fdb",   "memkv"};
+constexpr std::array<std::string_view, 8> kLater{"redis", "rediss", "unix", "tikv",
+                                                 "etcd",  "badger", "fdb",  "memkv"};
+constexpr std::string_view kMysql = "mysql";
+constexpr std::string_view kPostgres = "postgres";
+constexpr std::string_view kSupported =
+    "sqlite3://PATH, mysql://user:password@(host:3306)/database and "
+    "postgres://user:password@host:5432/database";
 
 Error not_supported(std::string message) {
   return {Errc::notsup, Fault::semantic, std::move(message)};
@@ -38,26 +47,65 @@ Result<std::unique_ptr<meta::Engine>> open_sqlite_url(MetaUrl const& url, Engine
   return meta::open_sqlite(options, log, metrics);
 }
 
+/// On a server that is not asked yet.
+template <class Options>
+Result<std::unique_ptr<meta::Engine>> open_remote(
+    Options options, EngineUse use, Logger& log, Registry& metrics,
+    std::unique_ptr<meta::sql::Connector> (*make_connector)(Options)) {
+  for (auto const& name : options.ignored) {
+    log.warn("an option of the META-URL has no effect here", {{"option", name}});
+  }
+  meta::RemoteSqlOptions const engine{.url = options.engine,
+                                      .read_only = use == EngineUse::read_only,
+                                      .loops = std::max(1U, std::thread::hardware_concurrency())};
+  return meta::make_remote_sql_engine(make_connector(std::move(options)), engine, log, metrics);
+}
+
+Result<std::unique_ptr<meta::Engine>> open_postgres_url(MetaUrl const& url, EngineUse use,
+                                                        Logger& log, Registry& metrics) {
+  ZEST_TRY(auto options, meta::sql::parse_postgres_url(fmt::format(
+                             "{}{}", kPostgres, url.text.substr(url.text.find("://")))));
+  return open_remote(std::move(options), use, log, metrics, meta::sql::make_postgres_connector);
+}
+
+Result<std::unique_ptr<meta::Engine>> open_mysql_url(MetaUrl const& url, EngineUse use, Logger& log,
+                                                     Registry& metrics) {
+  // The scheme in any case, as it was understood.
+  ZEST_TRY(auto options, meta::sql::parse_mysql_url(
+                             fmt::format("{}{}", kMysql, url.text.substr(url.text.find("://")))));
+  return open_remote(std::move(options), use, log, metrics, meta::sql::make_mysql_connector);
+}
+
+Result<std::unique_ptr<meta::Engine>> opened(Result<std::unique_ptr<meta::Engine>> engine,
+                                             MetaUrl const& url) {
+  if (!engine.ok()) {
+    return std::move(engine).error().with("open " + url.redacted);
+  }
+  return engine;
+}
+
 }  // namespace
 
 Result<std::unique_ptr<meta::Engine>> open_engine(MetaUrl const& url, EngineUse use, Logger& log,
                                                   Registry& metrics) {
   if (url.scheme == kSqlite) {
-    auto engine = open_sqlite_url(url, use, log, metrics);
-    if (!engine.ok()) {
-      return std::move(engine).error().with("open " + url.redacted);
-    }
-    return engine;
+    return opened(open_sqlite_url(url, use, log, metrics), url);
+  }
+  if (url.scheme == kMysql) {
+    return opened(open_mysql_url(url, use, log, metrics), url);
+  }
+  if (url.scheme == kPostgres || url.scheme == "postgresql") {
+    return opened(open_postgres_url(url, use, log, metrics), url);
   }
   if (std::ranges::find(kLater, url.scheme) != kLater.end()) {
     return not_supported(
         fmt::format("open {}: the metadata engine \"{}\" is not supported by this "
-                    "version yet; supported is sqlite3://PATH",
-                    url.redacted, url.scheme));
+                    "version yet; supported are {}",
+                    url.redacted, url.scheme, kSupported));
   }
   return Error(Errc::inval, Fault::semantic,
-               fmt::format("open {}: unknown metadata engine \"{}\"; supported is sqlite3://PATH",
-                           url.redacted, url.scheme));
+               fmt::format("open {}: unknown metadata engine \"{}\"; supported are {}",
+                           url.redacted, url.scheme, kSupported));
 }
 
 MetaUrl absolute_url(MetaUrl url) {

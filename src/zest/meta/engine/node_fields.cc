@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
+#include <string_view>
 #include <type_traits>
 
 namespace zest::meta {
@@ -66,7 +68,8 @@ Value normalized(Value value) {
         using T = std::remove_cvref_t<decltype(record)>;
         if constexpr (std::is_same_v<T, Slices> || std::is_same_v<T, Parents> ||
                       std::is_same_v<T, Flocks> || std::is_same_v<T, Plocks> ||
-                      std::is_same_v<T, std::vector<LockRange>>) {
+                      std::is_same_v<T, std::vector<LockRange>> ||
+                      std::is_same_v<T, std::vector<DelayedSlice>>) {
           return record.empty();
         } else {
           return false;
@@ -120,7 +123,15 @@ std::string describe(Key const& key) {
           [](DirStatKey const& k) {
             return fmt::format("statistics of directory {}", k.ino.value);
           },
-          [](DirQuotaKey const& k) { return fmt::format("quota of directory {}", k.ino.value); },
+          [](QuotaKey const& k) {
+            constexpr std::array<std::string_view, 3> kWhose{"directory", "user", "group"};
+            return fmt::format("quota of {} {}", kWhose[static_cast<std::size_t>(k.type)], k.id);
+          },
+          [](AclKey const& k) { return fmt::format("ACL rule {}", k.id); },
+          [](DetachedKey const& k) { return fmt::format("detached tree {}", k.ino.value); },
+          [](DelayedSlicesKey const& k) {
+            return fmt::format("slices replaced by slice {}", k.compacted_into.value);
+          },
       },
       key);
 }
@@ -128,6 +139,11 @@ std::string describe(Key const& key) {
 Error conflict(Key const& key) {
   return {Errc::again, Fault::conflict,
           fmt::format("{} was changed by somebody else", describe(key))};
+}
+
+Error fenced(SessionId session) {
+  return {Errc::stale, Fault::semantic,
+          fmt::format("session {} was ended by another client's cleanup", session.value)};
 }
 
 Error misuse(std::string_view what, Key const& key) {
@@ -139,7 +155,8 @@ Result<void> check_put(Put const& put) {
       [&put](auto const& key) -> Result<void> {
         using K = std::remove_cvref_t<decltype(key)>;
         if constexpr (std::is_same_v<K, ChildKey> || std::is_same_v<K, ParentsKey> ||
-                      std::is_same_v<K, HasEntriesKey> || std::is_same_v<K, DirQuotaKey>) {
+                      std::is_same_v<K, HasEntriesKey> || std::is_same_v<K, AclKey> ||
+                      std::is_same_v<K, DelayedSlicesKey>) {
           return misuse("this kind of record cannot be put", put.key);
         } else if (record_of(key, put.value) == nullptr) {
           return misuse("put with a value of another type", put.key);
@@ -151,7 +168,7 @@ Result<void> check_put(Put const& put) {
 }
 
 Result<void> check_erase(Key const& key) {
-  if (std::holds_alternative<ChildKey>(key)) {
+  if (std::holds_alternative<ChildKey>(key) || std::holds_alternative<AclKey>(key)) {
     return misuse("this kind of record cannot be erased", key);
   }
   return {};

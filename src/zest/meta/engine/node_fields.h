@@ -24,6 +24,8 @@ std::string describe(Key const& key);
 
 /// The fault of a commit whose condition on `key` failed.
 Error conflict(Key const& key);
+/// The answer to a commit whose session is not its client's any more (Commit::fence).
+Error fenced(SessionId session);
 /// The fault of a Put whose value cannot belong to its key, or of a key that cannot be put.
 Error misuse(std::string_view what, Key const& key);
 

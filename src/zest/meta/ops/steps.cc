@@ -156,7 +156,7 @@ void destroy_node(Txn& txn, Ino ino, Attr const& node) {
   }
   if (node.type == FileType::directory) {
     txn.erase(DirStatKey{ino});
-    txn.erase(DirQuotaKey{ino});
+    txn.erase(dir_quota(ino));
   }
   txn.erase(NodeKey{ino});
   txn.change(EraseXattrs{ino});
@@ -221,7 +221,7 @@ void drop_directory(Txn& txn, VolumeView const& view, NameOf const& name) {
   }
   move_to_trash(txn, name, view.trash);
   txn.erase(DirStatKey{ino});
-  txn.erase(DirQuotaKey{ino});
+  txn.erase(dir_quota(ino));
   count_entry(txn, view, view.trash, name.node, true);
 }
 

@@ -91,6 +91,39 @@ class MemoryEngine final : public Engine {
   Result<std::vector<Ino>> list_locked(Context const& ctx, SessionId session) override {
     return call(ctx, "list_locked", [&] { return Result(state_.list_locked(session)); });
   }
+  Result<std::vector<DelayedEntry>> list_delayed_slices(Context const& ctx, std::int64_t before_sec,
+                                                        std::size_t limit) override {
+    return call(ctx, "list_delayed_slices",
+                [&] { return Result(state_.list_delayed_slices(before_sec, limit)); });
+  }
+  Result<std::vector<DetachedEntry>> list_detached(Context const& ctx, std::int64_t before_sec,
+                                                   std::size_t limit) override {
+    return call(ctx, "list_detached",
+                [&] { return Result(state_.list_detached(before_sec, limit)); });
+  }
+
+  Result<std::vector<QuotaEntry>> list_quotas(Context const& ctx) override {
+    return call(ctx, "list_quotas", [&] { return Result(state_.list_quotas()); });
+  }
+  Result<void> add_quota_usage(Context const& ctx,
+                               std::span<std::pair<QuotaKey, Usage> const> deltas) override {
+    return call(ctx, "add_quota_usage", [&] {
+      state_.add_quota_usage(deltas);
+      return Result<void>();
+    });
+  }
+  Result<void> set_quota(Context const& ctx, QuotaKey const& key, Quota const& quota) override {
+    return call(ctx, "set_quota", [&] {
+      state_.set_quota(key, quota);
+      return Result<void>();
+    });
+  }
+  Result<std::uint32_t> insert_acl(Context const& ctx, AclRule const& rule) override {
+    return call(ctx, "insert_acl", [&] { return Result(state_.insert_acl(rule)); });
+  }
+  Result<std::vector<StoredAcl>> list_acls(Context const& ctx, std::uint32_t after) override {
+    return call(ctx, "list_acls", [&] { return Result(state_.list_acls(after)); });
+  }
 
   Result<IdRange> allocate_ids(Context const& ctx, IdKind kind, std::uint64_t count) override {
     return call(ctx, "allocate_ids", [&] { return Result(state_.allocate_ids(kind, count)); });

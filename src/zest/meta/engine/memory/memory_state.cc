@@ -113,7 +113,15 @@ Result<Value> MemoryState::read(Key const& key) const {
                      },
                      [this](DelfileKey const& k) { return found(delfiles_, k); },
                      [this](DirStatKey const& k) { return found(dir_stats_, k.ino); },
-                     [](DirQuotaKey const& /*k*/) { return Value(); },
+                     [this](QuotaKey const& k) { return found(quotas_, k); },
+                     [this](AclKey const& k) { return found(acls_, k.id); },
+                     [this](DetachedKey const& k) { return found(detached_, k.ino); },
+                     [this](DelayedSlicesKey const& k) {
+                       auto const it = delayed_.find(k.compacted_into);
+                       return it == delayed_.end() || it->second.now_sec != k.deleted_sec
+                                  ? Value()
+                                  : Value(it->second.slices);
+                     },
                  },
                  key);
   return normalized(std::move(value));
@@ -177,6 +185,12 @@ Result<void> MemoryState::check_changes(Commit const& commit) const {
 }
 
 Result<void> MemoryState::commit(Commit const& commit) {
+  if (commit.fence.value != 0) {
+    auto const session = sessions_.find(commit.fence);
+    if (session == sessions_.end() || session->second.expire_sec <= 0) {
+      return fenced(commit.fence);
+    }
+  }
   for (auto const& condition : commit.conditions) {
     ZEST_CHECK(check(condition));
   }
@@ -256,7 +270,10 @@ void MemoryState::put(Put const& change) {
                  [](ChildKey const&) {},
                  [](ParentsKey const&) {},
                  [](HasEntriesKey const&) {},
-                 [](DirQuotaKey const&) {},
+                 [&](QuotaKey const& k) { quotas_.insert_or_assign(k, value(k)); },
+                 [&](DetachedKey const& k) { detached_.insert_or_assign(k.ino, value(k)); },
+                 [](AclKey const&) {},
+                 [](DelayedSlicesKey const&) {},
              },
              change.key);
 }
@@ -283,7 +300,15 @@ void MemoryState::erase(Key const& key) {
                  [this](SustainedKey const& k) { sustained_.erase({k.session, k.ino}); },
                  [this](DelfileKey const& k) { delfiles_.erase(k); },
                  [this](DirStatKey const& k) { dir_stats_.erase(k.ino); },
-                 [](DirQuotaKey const&) {},
+                 [this](QuotaKey const& k) { erase_quota(k); },
+                 [](AclKey const&) {},
+                 [this](DetachedKey const& k) { detached_.erase(k.ino); },
+                 [this](DelayedSlicesKey const& k) {
+                   if (std::holds_alternative<std::monostate>(*read(k))) {
+                     return;
+                   }
+                   delayed_.erase(k.compacted_into);
+                 },
              },
              key);
 }

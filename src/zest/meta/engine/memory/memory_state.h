@@ -38,6 +38,14 @@ class MemoryState {
   std::vector<DelfileEntry> list_delfiles(std::int64_t before_sec, std::size_t limit) const;
   std::vector<DelayedSlice> list_garbage_slices(std::size_t limit) const;
   std::vector<Ino> list_locked(SessionId session) const;
+  std::vector<DelayedEntry> list_delayed_slices(std::int64_t before_sec, std::size_t limit) const;
+  std::vector<DetachedEntry> list_detached(std::int64_t before_sec, std::size_t limit) const;
+
+  std::vector<QuotaEntry> list_quotas() const;
+  void add_quota_usage(std::span<std::pair<QuotaKey, Usage> const> deltas);
+  void set_quota(QuotaKey const& key, Quota const& quota);
+  std::uint32_t insert_acl(AclRule const& rule);
+  std::vector<StoredAcl> list_acls(std::uint32_t after) const;
 
   IdRange allocate_ids(IdKind kind, std::uint64_t count);
   [[nodiscard]] Usage usage() const noexcept { return usage_; }
@@ -72,6 +80,7 @@ class MemoryState {
   void append(AppendSlices const& change);
   void replace_prefix(ReplaceChunkPrefix const& change);
   void add_parent(AddParent const& change);
+  void erase_quota(QuotaKey const& key);
 
   bool parents_stored_;
   bool ordered_;
@@ -94,6 +103,9 @@ class MemoryState {
   std::set<std::pair<SessionId, Ino>> sustained_;
   std::map<DelfileKey, DelfileRecord> delfiles_;
   std::map<Ino, DirStat> dir_stats_;
+  std::map<QuotaKey, Quota> quotas_;
+  std::map<std::uint32_t, AclRule> acls_;
+  std::map<Ino, std::int64_t> detached_;
   std::map<Lease, std::int64_t> leases_;
   Usage usage_;
   std::uint64_t next_inode_ = 2;

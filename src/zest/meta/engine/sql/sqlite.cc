@@ -101,6 +101,33 @@ class SqliteEngine final : public Engine {
   Result<std::vector<Ino>> list_locked(Context const& ctx, SessionId session) override {
     return read(ctx, false, [&](Connection& c) { return sqlite::list_locked(c, session); });
   }
+  Result<std::vector<DelayedEntry>> list_delayed_slices(Context const& ctx, std::int64_t before_sec,
+                                                        std::size_t limit) override {
+    return read(ctx, false,
+                [&](Connection& c) { return sqlite::list_delayed_slices(c, before_sec, limit); });
+  }
+  Result<std::vector<DetachedEntry>> list_detached(Context const& ctx, std::int64_t before_sec,
+                                                   std::size_t limit) override {
+    return read(ctx, false,
+                [&](Connection& c) { return sqlite::list_detached(c, before_sec, limit); });
+  }
+
+  Result<std::vector<QuotaEntry>> list_quotas(Context const& ctx) override {
+    return read(ctx, false, [&](Connection& c) { return sqlite::list_quotas(c); });
+  }
+  Result<void> add_quota_usage(Context const& ctx,
+                               std::span<std::pair<QuotaKey, Usage> const> deltas) override {
+    return write(ctx, [&](WriteTransaction& t) { return t.add_quota_usage(deltas); });
+  }
+  Result<void> set_quota(Context const& ctx, QuotaKey const& key, Quota const& quota) override {
+    return write(ctx, [&](WriteTransaction& t) { return t.set_quota(key, quota); });
+  }
+  Result<std::uint32_t> insert_acl(Context const& ctx, AclRule const& rule) override {
+    return write_value<std::uint32_t>(ctx, [&](WriteTransaction& t) { return t.insert_acl(rule); });
+  }
+  Result<std::vector<StoredAcl>> list_acls(Context const& ctx, std::uint32_t after) override {
+    return read(ctx, false, [&](Connection& c) { return sqlite::list_acls(c, after); });
+  }
 
   Result<IdRange> allocate_ids(Context const& ctx, IdKind kind, std::uint64_t count) override {
     return write_value<IdRange>(ctx,

@@ -8,53 +8,12 @@
 #include "zest/format/locks.h"
 #include "zest/format/slice.h"
 #include "zest/meta/engine/node_fields.h"
+#include "zest/meta/engine/sql/sqlite_query.h"
 #include "zest/meta/engine/sql/sqlite_rows.h"
 
 namespace zest::meta::sqlite {
 
 namespace {
-
-/// SQLite has no unsigned limit; more than this is never asked for.
-std::int64_t sql_limit(std::size_t limit) {
-  return static_cast<std::int64_t>(std::clamp<std::size_t>(limit, 1, 1U << 24));
-}
-
-/// Runs `statement` and calls `read(RowReader&)` for each row; stops at the first row that is
-/// corrupt, which is reported as part of the record of `key`.
-template <class Read>
-Result<void> each_row(Statement& statement, Key const& key, Read const& read) {
-  while (true) {
-    ZEST_TRY(bool const more, statement.step());
-    if (!more) {
-      return {};
-    }
-    RowReader row(statement);
-    Result<void> const result = read(row);
-    if (row.failed()) {
-      return row.error(key);
-    }
-    if (!result.ok()) {
-      return result.error().clone();
-    }
-  }
-}
-
-/// The value of the only row that `sql` yields, or absent.
-template <class Read, class... Parameters>
-Result<Value> one_row(Connection& connection, Key const& key, char const* sql, Read const& read,
-                      Parameters const&... parameters) {
-  ZEST_TRY(auto statement, connection.prepare(sql));
-  ZEST_TRY(bool const found, statement.bind(parameters...).step());
-  if (!found) {
-    return Value();
-  }
-  RowReader row(statement);
-  Value value = read(row);
-  if (row.failed()) {
-    return row.error(key);
-  }
-  return value;
-}
 
 Entry read_entry(RowReader& row) {
   Entry entry;
@@ -281,9 +240,14 @@ Result<Value> read_record(Connection& connection, Key const& key) {
                 k.ino, k.length);
           },
           [&](DirStatKey const& k) { return read_dir_stat(c, k); },
-          [&](DirQuotaKey const& k) {
-            return one_row(c, key, "SELECT 1 FROM jfs_dir_quota WHERE inode=?", present, k.ino);
+          [&](QuotaKey const& k) { return read_quota(c, k); },
+          [&](AclKey const& k) { return read_acl(c, k); },
+          [&](DetachedKey const& k) {
+            return one_row(
+                c, key, "SELECT added FROM jfs_detached_node WHERE inode=?",
+                [](RowReader& row) { return Value(row.in_range_of<std::int64_t>()); }, k.ino);
           },
+          [&](DelayedSlicesKey const& k) { return read_delayed(c, k); },
       },
       key);
   if (!result.ok()) {

@@ -19,6 +19,9 @@ namespace zest::meta::sqlite {
 Result<Value> read_record(Connection& connection, Key const& key);
 Result<std::optional<Attr>> read_node(Connection& connection, Ino ino);
 Result<Slices> read_chunk(Connection& connection, ChunkKey const& key);
+Result<Value> read_quota(Connection& connection, QuotaKey const& key);
+Result<Value> read_acl(Connection& connection, AclKey const& key);
+Result<Value> read_delayed(Connection& connection, DelayedSlicesKey const& key);
 
 Result<DirPage> list_dir(Connection& connection, ListDir const& request);
 Result<std::vector<std::string>> list_xattrs(Connection& connection, Ino ino);
@@ -32,6 +35,12 @@ Result<std::vector<DelfileEntry>> list_delfiles(Connection& connection, std::int
                                                 std::size_t limit);
 Result<std::vector<DelayedSlice>> list_garbage_slices(Connection& connection, std::size_t limit);
 Result<std::vector<Ino>> list_locked(Connection& connection, SessionId session);
+Result<std::vector<DelayedEntry>> list_delayed_slices(Connection& connection,
+                                                      std::int64_t before_sec, std::size_t limit);
+Result<std::vector<DetachedEntry>> list_detached(Connection& connection, std::int64_t before_sec,
+                                                 std::size_t limit);
+Result<std::vector<QuotaEntry>> list_quotas(Connection& connection);
+Result<std::vector<StoredAcl>> list_acls(Connection& connection, std::uint32_t after);
 
 /// A row of the counter table; empty when there is none.
 Result<std::optional<std::int64_t>> read_counter(Connection& connection, std::string_view name);

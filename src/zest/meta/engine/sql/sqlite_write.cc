@@ -111,6 +111,9 @@ Result<void> WriteTransaction::check(Condition const& condition) {
 // ---- changes
 
 Result<void> WriteTransaction::commit(Commit const& commit) {
+  if (commit.fence.value != 0) {
+    ZEST_CHECK(check_fence(commit.fence));
+  }
   for (auto const& condition : commit.conditions) {
     ZEST_CHECK(check(condition));
   }
@@ -197,6 +200,11 @@ Result<void> WriteTransaction::put(Put const& change) {
                 "INSERT OR REPLACE INTO jfs_dir_stats(inode,data_length,used_space,used_inodes)"
                 " VALUES(?,?,?,?)",
                 k.ino, value(k).length, value(k).space, value(k).inodes);
+          },
+          [&](QuotaKey const& k) { return put_quota(k, value(k)); },
+          [&](DetachedKey const& k) {
+            return c.run("INSERT OR REPLACE INTO jfs_detached_node(inode,added) VALUES(?,?)", k.ino,
+                         value(k));
           },
           [&](auto const& /*locks*/) { return put_locks(change); },
       },
@@ -307,9 +315,16 @@ Result<void> WriteTransaction::erase(Key const& key) {
           [&](DirStatKey const& k) {
             return c.run("DELETE FROM jfs_dir_stats WHERE inode=?", k.ino);
           },
-          [&](DirQuotaKey const& k) {
-            return c.run("DELETE FROM jfs_dir_quota WHERE inode=?", k.ino);
+          [this](QuotaKey const& k) { return erase_quota(k); },
+          [&](DetachedKey const& k) {
+            return c.run("DELETE FROM jfs_detached_node WHERE inode=?", k.ino);
           },
+          [&](DelayedSlicesKey const& k) {
+            return c.run("DELETE FROM jfs_delslices WHERE chunkid=? AND deleted=?",
+                         k.compacted_into, k.deleted_sec);
+          },
+          // check_erase has refused it.
+          [](AclKey const& /*k*/) { return Result<void>(); },
       },
       key);
 }

@@ -32,6 +32,9 @@ class WriteTransaction {
   Result<IdRange> allocate_ids(IdKind kind, std::uint64_t count);
   Result<void> add_usage(Usage delta);
   Result<std::vector<Ino>> add_dir_stats(std::span<std::pair<Ino, DirStat> const> deltas);
+  Result<void> add_quota_usage(std::span<std::pair<QuotaKey, Usage> const> deltas);
+  Result<void> set_quota(QuotaKey const& key, Quota const& quota);
+  Result<std::uint32_t> insert_acl(AclRule const& rule);
   Result<bool> take_lease(Lease lease, std::int64_t now_sec, std::int64_t interval_sec);
   Result<void> initialize(std::string_view setting, Attr const& root,
                           std::optional<Attr> const& trash);
@@ -56,6 +59,9 @@ class WriteTransaction {
   Result<void> check(Condition const& condition);
   Result<void> apply(Change const& change);
   Result<void> put(Put const& change);
+  Result<void> check_fence(SessionId session);
+  Result<void> put_quota(QuotaKey const& key, Quota const& quota);
+  Result<void> erase_quota(QuotaKey const& key);
   Result<void> put_locks(Put const& change);
   Result<void> put_chunk(ChunkKey const& key, Slices const& slices);
   Result<void> erase(Key const& key);

@@ -30,10 +30,12 @@ std::string describe(ServerFailure const& failure) {
   return message;
 }
 
-// A repetition may cure: serialization failure, deadlock, a race for a unique key, a lock that was
-// waited for too long, the division by zero that assertions are made of.
-constexpr std::array<std::string_view, 7> kConflicts{"40000", "40001", "40002", "40P01",
-                                                     "23505", "55P03", "22012"};
+// The server undid it for another's sake, and nothing but a repetition is needed: serialization
+// failure, deadlock.
+constexpr std::array<std::string_view, 4> kUndone{"40000", "40001", "40002", "40P01"};
+// The decision has to be taken anew: a race for a unique key, a lock that was waited for too long,
+// the division by zero that assertions are made of.
+constexpr std::array<std::string_view, 3> kConflicts{"23505", "55P03", "22012"};
 // The session's prepared statements are not what it thinks (a pooler changed the server below it,
 // a table was altered), or it stands in a transaction that has failed: nothing happened, and a
 // fresh session can do it.
@@ -85,12 +87,15 @@ Verdict judge_class(ServerFailure const& failure) {
 
 Verdict judge_failure(ServerFailure const& failure) {
   auto const state = failure.sqlstate;
+  if (is_one_of(state, kUndone)) {
+    return {.error = {Errc::deadlk, Fault::conflict, tidy_message(failure.message)}};
+  }
   if (is_one_of(state, kConflicts)) {
     // No text of the statement: this is daily business.
     return {.error = {Errc::again, Fault::conflict, tidy_message(failure.message)}};
   }
   if (is_one_of(state, kStaleSession) || is_stale_plan(failure)) {
-    return {.error = {Errc::again, Fault::conflict, describe(failure)}, .session_lost = true};
+    return {.error = {Errc::deadlk, Fault::conflict, describe(failure)}, .session_lost = true};
   }
   if (state.empty() || is_one_of(state, kSessionEnds)) {
     return lost(failure);

@@ -24,10 +24,11 @@ struct Verdict {
   bool session_lost = false;  ///< the server ends the session, or it is of no use any more
 };
 
-/// By SQLSTATE; see Session::run for the faults. Besides: ENOSPC for a full disk, EACCES for a
-/// refused user or a missing privilege, ENOENT for a database or table that is not there, EROFS for
-/// a server that does not write (transient where there are others), EIO for a value that a column
-/// cannot hold.
+/// By SQLSTATE; see Session::run for the faults. A conflict is EDEADLK where the server undid the
+/// batch and the same batch may succeed at once, EAGAIN where it has to be thought over. Besides:
+/// ENOSPC for a full disk, EACCES for a refused user or a missing privilege, ENOENT for a database
+/// or table that is not there, EROFS for a server that does not write (transient where there are
+/// others), EIO for a value that a column cannot hold.
 Verdict judge_failure(ServerFailure const& failure);
 
 /// The SQLSTATE in the message of a failed connect, which has no other place for it (verbose

@@ -146,7 +146,7 @@ TEST(PostgresHostile, AFarewellBeforeTheCommitSaysThatNothingHappened) {
 TEST(PostgresHostile, ACommitThatFailsAtTheSyncIsAConflict) {
   auto const outcome = run_against(kAsked + kColumn + kRow + wire::command_complete("SELECT 1") +
                                    wire::error("ERROR", "40001") + wire::ready('I'));
-  expect_error(outcome, Fault::conflict, Errc::again);
+  expect_error(outcome, Fault::conflict, Errc::deadlk);
   EXPECT_TRUE(outcome.usable);
 }
 
