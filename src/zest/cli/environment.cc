@@ -12,8 +12,6 @@
 #include <system_error>
 #include <utility>
 
-#include "zest/meta/engine/redis/redis.h"
-#include "zest/meta/engine/sql/sqlite.h"
 #include "zest/object/make_store.h"
 #include "zest/object/prefix_store.h"
 
@@ -21,65 +19,12 @@ namespace zest::cli {
 namespace {
 
 constexpr std::string_view kSqlite = "sqlite3";
-/// Engines of the format (format/08 §1) that this version cannot open yet.
-constexpr std::array<std::string_view, 7> kLater{"mysql",  "postgres", "tikv", "etcd",
-                                                 "badger", "fdb",      "memkv"};
-constexpr std::array<std::string_view, 3> kRedis{"redis", "rediss", "unix"};
-constexpr std::string_view kSupported = "sqlite3://PATH, redis://HOST[:PORT][/DB]";
 
 Error not_supported(std::string message) {
   return {Errc::notsup, Fault::semantic, std::move(message)};
 }
 
-Result<std::unique_ptr<meta::Engine>> open_sqlite_url(MetaUrl const& url, EngineUse use,
-                                                      Logger& log, Registry& metrics) {
-  ZEST_TRY(auto options, meta::parse_sqlite_url(url.text));
-  options.create = use == EngineUse::create;
-  options.read_only = options.read_only || use == EngineUse::read_only;
-  for (auto const& name : options.ignored) {
-    log.warn("an option of the META-URL has no effect here", {{"option", name}});
-  }
-  return meta::open_sqlite(options, log, metrics);
-}
-
-Result<std::unique_ptr<meta::Engine>> open_redis_url(MetaUrl const& url, Logger& log,
-                                                     Registry& metrics) {
-  ZEST_TRY(auto options, meta::parse_redis_url(url.text));
-  if (char const* password = std::getenv("SENTINEL_PASSWORD"); password != nullptr) {
-    options.sentinel_password = password;
-  }
-  for (auto const& name : options.ignored) {
-    log.warn("an option of the META-URL has no effect here", {{"option", name}});
-  }
-  return meta::open_redis(std::move(options), log, metrics);
-}
-
-bool is_redis(MetaUrl const& url) {
-  return std::ranges::find(kRedis, url.scheme) != kRedis.end();
-}
-
 }  // namespace
-
-Result<std::unique_ptr<meta::Engine>> open_engine(MetaUrl const& url, EngineUse use, Logger& log,
-                                                  Registry& metrics) {
-  if (url.scheme == kSqlite || is_redis(url)) {
-    auto engine =
-        is_redis(url) ? open_redis_url(url, log, metrics) : open_sqlite_url(url, use, log, metrics);
-    if (!engine.ok()) {
-      return std::move(engine).error().with("open " + url.redacted);
-    }
-    return engine;
-  }
-  if (std::ranges::find(kLater, url.scheme) != kLater.end()) {
-    return not_supported(
-        fmt::format("open {}: the metadata engine \"{}\" is not supported by this "
-                    "version yet; supported are {}",
-                    url.redacted, url.scheme, kSupported));
-  }
-  return Error(Errc::inval, Fault::semantic,
-               fmt::format("open {}: unknown metadata engine \"{}\"; supported are {}",
-                           url.redacted, url.scheme, kSupported));
-}
 
 MetaUrl absolute_url(MetaUrl url) {
   if (url.scheme != kSqlite) {
