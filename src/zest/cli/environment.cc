@@ -10,9 +10,12 @@
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <thread>
 #include <utility>
 
 #include "zest/meta/engine/redis/redis.h"
+#include "zest/meta/engine/sql/mysql/mysql.h"
+#include "zest/meta/engine/sql/remote/remote_engine.h"
 #include "zest/meta/engine/sql/sqlite.h"
 #include "zest/object/make_store.h"
 #include "zest/object/prefix_store.h"
@@ -22,10 +25,12 @@ namespace {
 
 constexpr std::string_view kSqlite = "sqlite3";
 /// Engines of the format (format/08 §1) that this version cannot open yet.
-constexpr std::array<std::string_view, 7> kLater{"mysql",  "postgres", "tikv", "etcd",
-                                                 "badger", "fdb",      "memkv"};
+constexpr std::array<std::string_view, 6> kLater{"postgres", "tikv", "etcd",
+                                                 "badger",   "fdb",  "memkv"};
 constexpr std::array<std::string_view, 3> kRedis{"redis", "rediss", "unix"};
-constexpr std::string_view kSupported = "sqlite3://PATH, redis://HOST[:PORT][/DB]";
+constexpr std::string_view kMysql = "mysql";
+constexpr std::string_view kSupported =
+    "sqlite3://PATH, redis://HOST[:PORT][/DB], mysql://USER:PASSWORD@(HOST:PORT)/DATABASE";
 
 Error not_supported(std::string message) {
   return {Errc::notsup, Fault::semantic, std::move(message)};
@@ -58,17 +63,41 @@ bool is_redis(MetaUrl const& url) {
   return std::ranges::find(kRedis, url.scheme) != kRedis.end();
 }
 
+Result<std::unique_ptr<meta::Engine>> open_mysql_url(MetaUrl const& url, EngineUse use, Logger& log,
+                                                     Registry& metrics) {
+  // The scheme in any case, as it was understood.
+  ZEST_TRY(auto options, meta::sql::parse_mysql_url(
+                             fmt::format("{}{}", kMysql, url.text.substr(url.text.find("://")))));
+  for (auto const& name : options.ignored) {
+    log.warn("an option of the META-URL has no effect here", {{"option", name}});
+  }
+  meta::RemoteSqlOptions engine{.url = options.engine,
+                                .read_only = use == EngineUse::read_only,
+                                .loops = std::max(1U, std::thread::hardware_concurrency())};
+  return meta::make_remote_sql_engine(meta::sql::make_mysql_connector(std::move(options)), engine,
+                                      log, metrics);
+}
+
+Result<std::unique_ptr<meta::Engine>> opened(Result<std::unique_ptr<meta::Engine>> engine,
+                                             MetaUrl const& url) {
+  if (!engine.ok()) {
+    return std::move(engine).error().with("open " + url.redacted);
+  }
+  return engine;
+}
+
 }  // namespace
 
 Result<std::unique_ptr<meta::Engine>> open_engine(MetaUrl const& url, EngineUse use, Logger& log,
                                                   Registry& metrics) {
-  if (url.scheme == kSqlite || is_redis(url)) {
-    auto engine =
-        is_redis(url) ? open_redis_url(url, log, metrics) : open_sqlite_url(url, use, log, metrics);
-    if (!engine.ok()) {
-      return std::move(engine).error().with("open " + url.redacted);
-    }
-    return engine;
+  if (url.scheme == kSqlite) {
+    return opened(open_sqlite_url(url, use, log, metrics), url);
+  }
+  if (is_redis(url)) {
+    return opened(open_redis_url(url, log, metrics), url);
+  }
+  if (url.scheme == kMysql) {
+    return opened(open_mysql_url(url, use, log, metrics), url);
   }
   if (std::ranges::find(kLater, url.scheme) != kLater.end()) {
     return not_supported(

@@ -2,6 +2,8 @@
 #include <stdlib.h>  // NOLINT(modernize-deprecated-headers): mkdtemp
 #include <unistd.h>
 
+#include <fmt/format.h>
+
 #include <atomic>
 #include <cstdlib>
 #include <filesystem>
@@ -16,6 +18,8 @@
 #include "zest/meta/engine/kv/memory_kv.h"
 #include "zest/meta/engine/memory/memory.h"
 #include "zest/meta/engine/redis/redis.h"
+#include "zest/meta/engine/sql/mysql/mysql.h"
+#include "zest/meta/engine/sql/remote/remote_engine.h"
 #include "zest/meta/engine/sql/sqlite.h"
 #include "zest/runtime/testing.h"
 
@@ -91,6 +95,42 @@ class EtcdFixture final : public EngineFixture {
   EtcdOptions options_;
 };
 
+/// A database of its own on the server that an environment variable names.
+class MysqlFixture final : public EngineFixture {
+ public:
+  MysqlFixture(std::string url, std::string prefix) : prefix_(std::move(prefix)) {
+    server_ = must(sql::parse_mysql_url(url));
+    static int number = 0;
+    database_ = fmt::format("zest_test_{}_{}", ::getpid(), number++);
+    on_server("CREATE DATABASE " + database_);
+  }
+  ~MysqlFixture() override { on_server("DROP DATABASE " + database_); }
+
+  std::unique_ptr<Engine> connect() override {
+    auto options = server_;
+    options.database = database_;
+    options.engine.table_prefix = prefix_;
+    auto const url_options = options.engine;
+    return make_remote_sql_engine(sql::make_mysql_connector(std::move(options)),
+                                  {.url = url_options}, log, metrics);
+  }
+
+ private:
+  void on_server(std::string text) {
+    Context const ctx;
+    auto const connector = sql::make_mysql_connector(server_);
+    auto const session = must(connector->connect(ctx));
+    sql::Statement const statement{.text = std::move(text), .parameters = {}};
+    if (session != nullptr) {
+      must(session->run(ctx, std::span(&statement, 1)));
+    }
+  }
+
+  sql::MysqlOptions server_;
+  std::string prefix_;
+  std::string database_;
+};
+
 EngineCase memory_case(std::string name, MemoryEngineOptions const& options) {
   return {.name = std::move(name),
           .make = [options] { return std::make_unique<MemoryFixture>(options); }};
@@ -116,6 +156,12 @@ EngineCase etcd_case(std::string const& url) {
           .trips_max = 2};
 }
 
+EngineCase mysql_case(std::string name, std::string const& url, std::string const& prefix) {
+  return {.name = std::move(name),
+          .make = [url, prefix] { return std::make_unique<MysqlFixture>(url, prefix); },
+          .many_clients = true};
+}
+
 }  // namespace
 
 std::vector<EngineCase> engine_cases() {
@@ -134,6 +180,10 @@ std::vector<EngineCase> engine_cases() {
   }
   if (char const* etcd = std::getenv("ZEST_TEST_ETCD")) {
     cases.push_back(etcd_case(etcd));
+  }
+  if (char const* url = std::getenv("ZEST_TEST_MYSQL"); url != nullptr && *url != '\0') {
+    cases.push_back(mysql_case("Mysql", url, ""));
+    cases.push_back(mysql_case("MysqlPrefixed", url, "Second"));
   }
   return cases;
 }

@@ -6,11 +6,11 @@
 #include <string>
 #include <string_view>
 
-#include "zest/base/clock.h"
 #include "zest/base/result.h"
 #include "zest/format/types.h"
 #include "zest/meta/engine.h"
 #include "zest/meta/engine/sql/sqlite_connection.h"
+#include "zest/meta/engine/sql/stored_time.h"
 
 namespace zest::meta::sqlite {
 
@@ -68,13 +68,5 @@ class RowReader {
 
 /// The attr of the next kAttrColumns columns.
 Attr read_attr(RowReader& row);
-
-/// Whole microseconds and the rest of a time stamp.
-struct StoredTime {
-  std::int64_t microseconds = 0;
-  std::int64_t nanoseconds = 0;
-};
-StoredTime to_stored(WallTime time) noexcept;
-WallTime from_stored(StoredTime time) noexcept;
 
 }  // namespace zest::meta::sqlite

@@ -1,7 +1,8 @@
 // What the engine for networked SQL servers asks of a driver: batches of statements, each batch one
 // round trip.
 //
-// mysql/ and postgres/ implement it; remote_engine builds the statements. Nothing here knows tables.
+// mysql/ and postgres/ implement it; remote_engine builds the statements. Nothing here knows
+// tables.
 #pragma once
 
 #include <cstdint>
@@ -37,11 +38,12 @@ struct Statement {
 using Cell = std::variant<std::monostate, std::int64_t, std::string>;
 struct ResultSet {
   std::vector<std::vector<Cell>> rows;
-  std::uint64_t affected = 0;  ///< rows changed by INSERT, UPDATE, DELETE (matched, not only altered)
+  std::uint64_t affected =
+      0;  ///< rows changed by INSERT, UPDATE, DELETE (matched, not only altered)
 };
 
-/// One connection to the server; used by one fiber at a time, on the loop that made it. Never blocks
-/// the loop: sockets are waited for with the runtime's wait_fd.
+/// One connection to the server; used by one fiber at a time, on the loop that made it. Never
+/// blocks the loop: sockets are waited for with the runtime's wait_fd.
 class Session {
  public:
   virtual ~Session() = default;
@@ -50,11 +52,12 @@ class Session {
   /// ends the batch: those after it have no effect. BEGIN, COMMIT and ROLLBACK are statements like
   /// others; after a failure inside of a transaction the driver rolls back before it returns.
   ///
-  /// Errors: Fault::conflict for what the server says a repetition may cure (deadlock, serialization
-  /// failure, duplicate key, lock wait time-out, a Galera certification failure) and for a failed
-  /// assert_that(); Fault::transient with ETIMEDOUT when the connection was lost or the deadline
-  /// passed after something was sent (nobody knows what happened; the session is broken), with EIO
-  /// when nothing was sent; Fault::corrupt or Fault::semantic with the server's message otherwise.
+  /// Errors: Fault::conflict for what the server says a repetition may cure (deadlock,
+  /// serialization failure, duplicate key, lock wait time-out, a Galera certification failure) and
+  /// for a failed assert_that(); Fault::transient with ETIMEDOUT when the connection was lost or
+  /// the deadline passed after something was sent (nobody knows what happened; the session is
+  /// broken), with EIO when nothing was sent; Fault::corrupt or Fault::semantic with the server's
+  /// message otherwise.
   virtual Result<std::vector<ResultSet>> run(Context const& ctx,
                                              std::span<Statement const> statements) = 0;
   /// False after a lost connection or an interrupted exchange: drop the session.
