@@ -15,6 +15,7 @@
 
 #include "zest/meta/engine/redis/redis.h"
 #include "zest/meta/engine/sql/mysql/mysql.h"
+#include "zest/meta/engine/sql/postgres/postgres.h"
 #include "zest/meta/engine/sql/remote/remote_engine.h"
 #include "zest/meta/engine/sql/sqlite.h"
 #include "zest/object/make_store.h"
@@ -25,12 +26,13 @@ namespace {
 
 constexpr std::string_view kSqlite = "sqlite3";
 /// Engines of the format (format/08 §1) that this version cannot open yet.
-constexpr std::array<std::string_view, 6> kLater{"postgres", "tikv", "etcd",
-                                                 "badger",   "fdb",  "memkv"};
+constexpr std::array<std::string_view, 5> kLater{"tikv", "etcd", "badger", "fdb", "memkv"};
 constexpr std::array<std::string_view, 3> kRedis{"redis", "rediss", "unix"};
 constexpr std::string_view kMysql = "mysql";
+constexpr std::string_view kPostgres = "postgres";
 constexpr std::string_view kSupported =
-    "sqlite3://PATH, redis://HOST[:PORT][/DB], mysql://USER:PASSWORD@(HOST:PORT)/DATABASE";
+    "sqlite3://PATH, redis://HOST[:PORT][/DB], mysql://USER:PASSWORD@(HOST:PORT)/DATABASE, "
+    "postgres://USER:PASSWORD@HOST:PORT/DATABASE";
 
 Error not_supported(std::string message) {
   return {Errc::notsup, Fault::semantic, std::move(message)};
@@ -63,19 +65,33 @@ bool is_redis(MetaUrl const& url) {
   return std::ranges::find(kRedis, url.scheme) != kRedis.end();
 }
 
+/// On a server that is not asked yet.
+template <class Options>
+Result<std::unique_ptr<meta::Engine>> open_remote(
+    Options options, EngineUse use, Logger& log, Registry& metrics,
+    std::unique_ptr<meta::sql::Connector> (*make_connector)(Options)) {
+  for (auto const& name : options.ignored) {
+    log.warn("an option of the META-URL has no effect here", {{"option", name}});
+  }
+  meta::RemoteSqlOptions const engine{.url = options.engine,
+                                      .read_only = use == EngineUse::read_only,
+                                      .loops = std::max(1U, std::thread::hardware_concurrency())};
+  return meta::make_remote_sql_engine(make_connector(std::move(options)), engine, log, metrics);
+}
+
+Result<std::unique_ptr<meta::Engine>> open_postgres_url(MetaUrl const& url, EngineUse use,
+                                                        Logger& log, Registry& metrics) {
+  ZEST_TRY(auto options, meta::sql::parse_postgres_url(fmt::format(
+                             "{}{}", kPostgres, url.text.substr(url.text.find("://")))));
+  return open_remote(std::move(options), use, log, metrics, meta::sql::make_postgres_connector);
+}
+
 Result<std::unique_ptr<meta::Engine>> open_mysql_url(MetaUrl const& url, EngineUse use, Logger& log,
                                                      Registry& metrics) {
   // The scheme in any case, as it was understood.
   ZEST_TRY(auto options, meta::sql::parse_mysql_url(
                              fmt::format("{}{}", kMysql, url.text.substr(url.text.find("://")))));
-  for (auto const& name : options.ignored) {
-    log.warn("an option of the META-URL has no effect here", {{"option", name}});
-  }
-  meta::RemoteSqlOptions engine{.url = options.engine,
-                                .read_only = use == EngineUse::read_only,
-                                .loops = std::max(1U, std::thread::hardware_concurrency())};
-  return meta::make_remote_sql_engine(meta::sql::make_mysql_connector(std::move(options)), engine,
-                                      log, metrics);
+  return open_remote(std::move(options), use, log, metrics, meta::sql::make_mysql_connector);
 }
 
 Result<std::unique_ptr<meta::Engine>> opened(Result<std::unique_ptr<meta::Engine>> engine,
@@ -98,6 +114,9 @@ Result<std::unique_ptr<meta::Engine>> open_engine(MetaUrl const& url, EngineUse 
   }
   if (url.scheme == kMysql) {
     return opened(open_mysql_url(url, use, log, metrics), url);
+  }
+  if (url.scheme == kPostgres || url.scheme == "postgresql") {
+    return opened(open_postgres_url(url, use, log, metrics), url);
   }
   if (std::ranges::find(kLater, url.scheme) != kLater.end()) {
     return not_supported(

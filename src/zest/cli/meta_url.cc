@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
+#include <vector>
 
 namespace zest::cli {
 namespace {
@@ -38,8 +39,39 @@ Span password_span(std::string_view url) {
   return {.begin = colon + 1, .end = at};
 }
 
+/// The values of the query's options that are secrets.
+std::vector<Span> secret_options(std::string_view url) {
+  std::vector<Span> spans;
+  for (auto at = url.find('?'); at < url.size();) {
+    auto const begin = at + 1;
+    auto const end = std::min(url.find('&', begin), url.size());
+    auto const equals = url.find('=', begin);
+    if (equals < end && url.substr(begin, equals - begin).ends_with("password")) {
+      spans.push_back({.begin = equals + 1, .end = end});
+    }
+    at = end;
+  }
+  return spans;
+}
+
+/// All that nobody should see, in order.
+std::vector<Span> secret_spans(std::string_view url) {
+  if (url.find("://") == std::string_view::npos) {
+    return {};
+  }
+  auto spans = secret_options(url);
+  spans.insert(spans.begin(), password_span(url));
+  std::erase_if(spans, [](Span const& span) { return span.begin == span.end; });
+  return spans;
+}
+
 bool is_redis(std::string_view scheme) {
   return scheme == "redis" || scheme == "rediss" || scheme == "unix";
+}
+
+/// Whether what reads such an URL decodes it.
+bool is_decoded(std::string_view scheme) {
+  return is_redis(scheme) || scheme == "mysql" || scheme == "postgres" || scheme == "postgresql";
 }
 
 /// `text` as it stands in the user part of an URL that is decoded when it's read.
@@ -88,8 +120,9 @@ Result<MetaUrl> parse_meta_url(std::string_view text, std::string_view password)
   url.scheme = scheme_of(url.text);
   auto const has = password_span(url.text);
   if (!password.empty() && has.begin == has.end && url.scheme != "sqlite3") {
-    url.text = insert_password(std::move(url.text), is_redis(url.scheme) ? percent_encoded(password)
-                                                                         : std::string(password));
+    url.text =
+        insert_password(std::move(url.text),
+                        is_decoded(url.scheme) ? percent_encoded(password) : std::string(password));
   }
   url.redacted = redact_url(url.text);
   return url;
@@ -122,17 +155,22 @@ Result<std::string> password_from_environment(std::string_view url) {
 }
 
 std::string redact_url(std::string_view url) {
-  auto const span = password_span(url);
-  if (span.begin == span.end) {
-    return std::string(url);
+  std::string redacted;
+  std::size_t shown = 0;
+  for (auto const& span : secret_spans(url)) {
+    redacted += url.substr(shown, span.begin - shown);
+    redacted += "****";
+    shown = span.end;
   }
-  return fmt::format("{}****{}", url.substr(0, span.begin), url.substr(span.end));
+  redacted += url.substr(shown);
+  return redacted;
 }
 
 void hide_passwords(int argc, char** argv) noexcept {
   for (int i = 1; i < argc; ++i) {
-    auto const span = password_span(argv[i]);
-    std::memset(argv[i] + span.begin, '*', span.end - span.begin);
+    for (auto const& span : secret_spans(argv[i])) {
+      std::memset(argv[i] + span.begin, '*', span.end - span.begin);
+    }
   }
 }
 

@@ -19,6 +19,7 @@
 #include "zest/meta/engine/memory/memory.h"
 #include "zest/meta/engine/redis/redis.h"
 #include "zest/meta/engine/sql/mysql/mysql.h"
+#include "zest/meta/engine/sql/postgres/postgres.h"
 #include "zest/meta/engine/sql/remote/remote_engine.h"
 #include "zest/meta/engine/sql/sqlite.h"
 #include "zest/runtime/testing.h"
@@ -131,6 +132,46 @@ class MysqlFixture final : public EngineFixture {
   std::string database_;
 };
 
+/// A schema of its own on the server that an environment variable names.
+class PostgresFixture final : public EngineFixture {
+ public:
+  /// `defaults`: options of the server process, which settings of the session override.
+  PostgresFixture(std::string url, std::string prefix, std::string defaults)
+      : prefix_(std::move(prefix)), defaults_(std::move(defaults)) {
+    server_ = must(sql::parse_postgres_url(url));
+    static int number = 0;
+    schema_ = fmt::format("zest_test_{}_{}", ::getpid(), number++);
+    on_server("CREATE SCHEMA " + schema_);
+  }
+  ~PostgresFixture() override { on_server(fmt::format("DROP SCHEMA {} CASCADE", schema_)); }
+
+  std::unique_ptr<Engine> connect() override {
+    auto options = server_;
+    options.settings.emplace_back("search_path", schema_);
+    options.keywords.emplace_back("options", defaults_);
+    options.engine.table_prefix = prefix_;
+    auto const url_options = options.engine;
+    return make_remote_sql_engine(sql::make_postgres_connector(std::move(options)),
+                                  {.url = url_options}, log, metrics);
+  }
+
+ private:
+  void on_server(std::string text) {
+    Context const ctx;
+    auto const connector = sql::make_postgres_connector(server_);
+    auto const session = must(connector->connect(ctx));
+    sql::Statement const statement{.text = std::move(text), .parameters = {}};
+    if (session != nullptr) {
+      must(session->run(ctx, std::span(&statement, 1)));
+    }
+  }
+
+  sql::PostgresOptions server_;
+  std::string prefix_;
+  std::string defaults_;
+  std::string schema_;
+};
+
 EngineCase memory_case(std::string name, MemoryEngineOptions const& options) {
   return {.name = std::move(name),
           .make = [options] { return std::make_unique<MemoryFixture>(options); }};
@@ -162,6 +203,13 @@ EngineCase mysql_case(std::string name, std::string const& url, std::string cons
           .many_clients = true};
 }
 
+EngineCase postgres_case(std::string name, std::string const& url, std::string const& prefix,
+                         std::string const& defaults) {
+  return {.name = std::move(name),
+          .make = [=] { return std::make_unique<PostgresFixture>(url, prefix, defaults); },
+          .many_clients = true};
+}
+
 }  // namespace
 
 std::vector<EngineCase> engine_cases() {
@@ -184,6 +232,12 @@ std::vector<EngineCase> engine_cases() {
   if (char const* url = std::getenv("ZEST_TEST_MYSQL"); url != nullptr && *url != '\0') {
     cases.push_back(mysql_case("Mysql", url, ""));
     cases.push_back(mysql_case("MysqlPrefixed", url, "Second"));
+  }
+  if (char const* url = std::getenv("ZEST_TEST_POSTGRES"); url != nullptr && *url != '\0') {
+    cases.push_back(postgres_case("Postgres", url, "", ""));
+    // An administrator may have made another isolation the default of server, database or user.
+    cases.push_back(postgres_case("PostgresPrefixed", url, "Second",
+                                  "-c default_transaction_isolation=serializable"));
   }
   return cases;
 }

@@ -1,0 +1,39 @@
+#include "zest/meta/engine/sql/postgres/postgres.h"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "zest/meta/engine/sql/postgres/postgres_connect.h"
+#include "zest/meta/engine/sql/postgres/postgres_session.h"
+
+namespace zest::meta::sql {
+namespace {
+
+class PostgresConnector final : public Connector {
+ public:
+  explicit PostgresConnector(PostgresOptions options) : options_(std::move(options)) {}
+
+  [[nodiscard]] Dialect const& dialect() const noexcept override { return dialect_; }
+  [[nodiscard]] std::string_view name() const noexcept override { return "postgres"; }
+
+  Result<std::unique_ptr<Session>> connect(Context const& ctx) override {
+    auto handle = connect_postgres(ctx, options_);
+    if (!handle.ok()) {
+      return std::move(handle).error().with(fmt::format("connect to {}", options_.target()));
+    }
+    return make_postgres_session(ctx, *std::move(handle), options_);
+  }
+
+ private:
+  PostgresOptions options_;
+  Dialect dialect_{.product = Dialect::Product::postgres};
+};
+
+}  // namespace
+
+std::unique_ptr<Connector> make_postgres_connector(PostgresOptions options) {
+  return std::make_unique<PostgresConnector>(std::move(options));
+}
+
+}  // namespace zest::meta::sql
