@@ -28,7 +28,8 @@ PostgresOptions options_for(FakePostgres const& server) {
   options.keywords = {{"sslmode", "disable"}};
   for (char const* name :
        {"plan_cache_mode", "enable_seqscan", "jit", "client_connection_check_interval",
-        "idle_in_transaction_session_timeout", "lock_timeout", "default_transaction_isolation"}) {
+        "idle_in_transaction_session_timeout", "lock_timeout", "default_transaction_isolation",
+        "max_parallel_workers_per_gather"}) {
     options.settings.emplace_back(name, "x");
   }
   return options;

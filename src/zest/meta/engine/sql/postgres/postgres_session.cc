@@ -349,8 +349,9 @@ Result<void> PostgresSession::set_up(Context const& ctx) {
       // each statement has an index that serves it.
       {"plan_cache_mode", "force_generic_plan"},
       {"enable_seqscan", "off"},
-      // Compiling would cost more than any statement here.
+      // Compiling, or starting processes to help, would cost more than any statement here.
       {"jit", "off"},
+      {"max_parallel_workers_per_gather", "0"},
       // A client that died holds no locks for long, neither when it waited for one nor between two
       // statements of a transaction.
       {"client_connection_check_interval", "5s"},
