@@ -1,6 +1,6 @@
 // Speed of an engine: mkdir-shaped commits and fetches by a number of fibers on one loop.
-//   zest_engine_bench memory|sqlite3://PATH|redis://HOST/DB|mysql://… [seconds]   (empties the
-//   database)
+//   zest_engine_bench memory|sqlite3://PATH|redis://HOST/DB|mysql://…|postgres://… [seconds]
+//   (empties the database)
 #include <fmt/format.h>
 #include <sys/resource.h>
 
@@ -12,6 +12,7 @@
 #include "zest/meta/engine/memory/memory.h"
 #include "zest/meta/engine/redis/redis.h"
 #include "zest/meta/engine/sql/mysql/mysql.h"
+#include "zest/meta/engine/sql/postgres/postgres.h"
 #include "zest/meta/engine/sql/remote/remote_engine.h"
 #include "zest/meta/engine/sql/sqlite.h"
 #include "zest/runtime/sync.h"
@@ -111,6 +112,12 @@ Result<std::unique_ptr<Engine>> open_address(std::string const& address, Logger&
     ZEST_TRY(auto options, sql::parse_mysql_url(address));
     RemoteSqlOptions const engine{.url = options.engine};
     return make_remote_sql_engine(sql::make_mysql_connector(std::move(options)), engine, log,
+                                  metrics);
+  }
+  if (address.starts_with("postgres")) {
+    ZEST_TRY(auto options, sql::parse_postgres_url(address));
+    RemoteSqlOptions const engine{.url = options.engine};
+    return make_remote_sql_engine(sql::make_postgres_connector(std::move(options)), engine, log,
                                   metrics);
   }
   ZEST_TRY(auto const options, parse_sqlite_url(address));
