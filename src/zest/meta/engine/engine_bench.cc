@@ -1,5 +1,6 @@
 // Speed of an engine: mkdir-shaped commits and fetches by a number of fibers on one loop.
-//   zest_engine_bench memory|sqlite3://PATH|redis://HOST/DB [seconds]   (empties the database)
+//   zest_engine_bench memory|sqlite3://PATH|redis://HOST/DB|mysql://…|postgres://… [seconds]
+//   (empties the database)
 #include <fmt/format.h>
 #include <sys/resource.h>
 
@@ -10,6 +11,9 @@
 
 #include "zest/meta/engine/memory/memory.h"
 #include "zest/meta/engine/redis/redis.h"
+#include "zest/meta/engine/sql/mysql/mysql.h"
+#include "zest/meta/engine/sql/postgres/postgres.h"
+#include "zest/meta/engine/sql/remote/remote_engine.h"
 #include "zest/meta/engine/sql/sqlite.h"
 #include "zest/runtime/sync.h"
 #include "zest/runtime/testing.h"
@@ -103,6 +107,18 @@ Result<std::unique_ptr<Engine>> open_address(std::string const& address, Logger&
   if (address.starts_with("redis")) {
     ZEST_TRY(auto options, parse_redis_url(address));
     return open_redis(std::move(options), log, metrics);
+  }
+  if (address.starts_with("mysql")) {
+    ZEST_TRY(auto options, sql::parse_mysql_url(address));
+    RemoteSqlOptions const engine{.url = options.engine};
+    return make_remote_sql_engine(sql::make_mysql_connector(std::move(options)), engine, log,
+                                  metrics);
+  }
+  if (address.starts_with("postgres")) {
+    ZEST_TRY(auto options, sql::parse_postgres_url(address));
+    RemoteSqlOptions const engine{.url = options.engine};
+    return make_remote_sql_engine(sql::make_postgres_connector(std::move(options)), engine, log,
+                                  metrics);
   }
   ZEST_TRY(auto const options, parse_sqlite_url(address));
   return open_sqlite(options, log, metrics);

@@ -28,7 +28,8 @@ PostgresOptions options_for(FakePostgres const& server) {
   options.keywords = {{"sslmode", "disable"}};
   for (char const* name :
        {"plan_cache_mode", "enable_seqscan", "jit", "client_connection_check_interval",
-        "idle_in_transaction_session_timeout", "lock_timeout"}) {
+        "idle_in_transaction_session_timeout", "lock_timeout", "default_transaction_isolation",
+        "max_parallel_workers_per_gather"}) {
     options.settings.emplace_back(name, "x");
   }
   return options;
@@ -205,7 +206,9 @@ TEST(PostgresHostile, ABatchIsOneTripEvenWhenItsTextsAreNew) {
   EXPECT_EQ(asked, (std::vector<std::string>{"PBDEPBDEBDES", "BDEBDEBDES"}));
 }
 
-TEST(PostgresHostile, ARefusedUserIsToldWithoutThePassword) {
+/// What connecting to a server that answers the first message with `answer` fails with.
+Error refusal(std::string const& answer, std::string const& query) {
+  Error error(Errc::nodata);
   zest::testing::run_on_loop([&] {
     auto listener = Listener::listen_tcp("127.0.0.1", 0);
     ASSERT_TRUE(listener.ok());
@@ -213,19 +216,35 @@ TEST(PostgresHostile, ARefusedUserIsToldWithoutThePassword) {
     scope.spawn([&] {
       auto socket = listener->accept({});
       ASSERT_TRUE(socket.ok());
-      auto const bytes = wire::error("FATAL", "28P01");
-      EXPECT_TRUE(socket->write_all({}, as_bytes(bytes)).ok());
+      EXPECT_TRUE(socket->write_all({}, as_bytes(answer)).ok());
     });
-    auto url = parse_postgres_url("postgres://me:hush@127.0.0.1/volume?sslmode=disable");
+    auto url = parse_postgres_url("postgres://me:hush@127.0.0.1/volume?" + query);
     ASSERT_TRUE(url.ok());
     url->hosts[0].port = listener->port();
-    auto const session = make_postgres_connector(*url)->connect(within(milliseconds(5000)));
-    ASSERT_TRUE(failed_with(session, Errc::acces)) << session.error().text();
-    EXPECT_EQ(session.error().fault(), Fault::semantic);
-    EXPECT_NE(session.error().text().find("me@127.0.0.1"), std::string::npos);
-    EXPECT_EQ(session.error().text().find("hush"), std::string::npos);
+    auto session = make_postgres_connector(*url)->connect(within(milliseconds(5000)));
+    ASSERT_FALSE(session.ok());
+    error = std::move(session).error();
     scope.join();
   });
+  EXPECT_NE(error.text().find("me@127.0.0.1"), std::string::npos) << error.text();
+  EXPECT_EQ(error.text().find("hush"), std::string::npos) << error.text();
+  return error;
+}
+
+TEST(PostgresHostile, RefusalsAreToldApartAndWithoutThePassword) {
+  auto error = refusal(wire::error("FATAL", "28P01"), "sslmode=disable");
+  EXPECT_EQ(error.code(), Errc::acces);
+  EXPECT_EQ(error.fault(), Fault::semantic);
+  error = refusal("N", "sslmode=require");  // no TLS here
+  EXPECT_EQ(error.code(), Errc::acces);
+  EXPECT_EQ(error.fault(), Fault::semantic);
+  for (std::string const state : {"53300", "57P03"}) {
+    error = refusal(wire::error("FATAL", state), "sslmode=disable");
+    EXPECT_EQ(error.fault(), Fault::transient) << state;
+    EXPECT_EQ(error.code(), Errc::io) << state;
+  }
+  EXPECT_EQ(refusal(wire::error("FATAL", "3D000"), "sslmode=disable").code(), Errc::noent);
+  EXPECT_EQ(refusal("noise", "sslmode=disable").fault(), Fault::transient);
 }
 
 TEST(PostgresHostile, AServerThatAcceptsAndSaysNothingIsPassedOver) {

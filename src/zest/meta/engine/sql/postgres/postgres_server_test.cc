@@ -335,9 +335,6 @@ TEST_F(PostgresServer, ConnectingSaysWhatIsWrong) {
     options.database = "zest_absent";
     EXPECT_EQ(error_of(options).code(), Errc::noent);
     options = options_;
-    options.keywords = {{"sslmode", "require"}};
-    EXPECT_EQ(error_of(options).code(), Errc::acces);
-    options = options_;
     options.hosts = {{.name = "127.0.0.1", .port = 1}};
     error = error_of(options);
     EXPECT_EQ(error.fault(), Fault::transient) << error.text();

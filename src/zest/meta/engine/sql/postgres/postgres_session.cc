@@ -349,14 +349,17 @@ Result<void> PostgresSession::set_up(Context const& ctx) {
       // each statement has an index that serves it.
       {"plan_cache_mode", "force_generic_plan"},
       {"enable_seqscan", "off"},
-      // Compiling would cost more than any statement here.
+      // Compiling, or starting processes to help, would cost more than any statement here.
       {"jit", "off"},
+      {"max_parallel_workers_per_gather", "0"},
       // A client that died holds no locks for long, neither when it waited for one nor between two
       // statements of a transaction.
       {"client_connection_check_interval", "5s"},
       {"idle_in_transaction_session_timeout", "60s"},
       // Then the transaction is tried again.
       {"lock_timeout", "20s"},
+      // The engine's conditions look at what is committed, under the locks that it takes.
+      {"default_transaction_isolation", "read committed"},
   };
   int asked = 0;
   for (auto const& setting : kSettings) {
