@@ -104,6 +104,15 @@ class CommandTest(unittest.TestCase):
                                                 "EncryptAlgo", "TrashDays", "MetaVersion", "MinClientVersion", "DirStats",
                                                 "EnableACL"])
 
+    def test_acls_are_switched_on_for_good(self):
+        self.format("--enable-acl")
+        self.assertTrue(self.setting()["EnableACL"])
+        self.assertEqual(self.setting()["MinClientVersion"], "1.2.0-A")
+        self.format("--trash-days", "2")
+        self.assertTrue(self.setting()["EnableACL"])
+        self.assertIn("cannot be switched off", self.format("--enable-acl=false", code=1))
+        self.assertIn("cannot be switched off", self.zest("config", self.url, "--enable-acl=false", code=1))
+
     def test_format_again_updates(self):
         self.format()
         before = self.setting()
@@ -194,7 +203,7 @@ class CommandTest(unittest.TestCase):
 
     def test_volumes_with_unsupported_features_are_not_mounted(self):
         self.format()
-        for field, value in (("EnableACL", True), ("ChangeLog", True), ("UserGroupQuota", True), ("Shards", 4)):
+        for field, value in (("ChangeLog", True), ("UserGroupQuota", True), ("Shards", 4)):
             self.change_setting(**{field: value})
             self.assertIn("not support", self.zest("mount", self.url, self.mount_point(), code=1))
             self.change_setting(**{field: type(value)()})

@@ -122,9 +122,6 @@ Result<void> check_features(Setting const& setting, bool read_only) {
         fmt::format("volume {} uses {}, which this version does not support yet: {}", setting.name,
                     feature, why));
   };
-  if (setting.enable_acl) {
-    return refuse("POSIX ACLs (EnableACL)", "it would grant access that the ACLs deny");
-  }
   if (read_only) {
     return {};
   }

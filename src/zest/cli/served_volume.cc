@@ -148,8 +148,10 @@ Result<void> ServedVolume::start(Context const& ctx, MountRequest const& request
                                        metrics_);
   ZEST_CHECK(meta_->start(ctx));
   meta_started_ = true;
+  auto vfs_config = request.vfs;
+  vfs_config.enable_acl = setting_.enable_acl;
   vfs_ = std::make_unique<vfs::Vfs>(
-      request.vfs,
+      std::move(vfs_config),
       vfs::Services{
           .meta = *meta_, .blocks = *blocks_, .rng = rng_, .log = log_, .metrics = metrics_});
   ZEST_CHECK(vfs_->start(ctx));

@@ -260,7 +260,9 @@ Result<DirPage> Meta::readdir(Context const& ctx, ListDir const& request) {
     if (dir.type != FileType::directory) {
       return Errc::notdir;
     }
-    ZEST_CHECK(check_access(ctx.caller, dir, request.attrs ? kRead | kExecute : 0U | kRead));
+    auto const mask = request.attrs ? kRead | kExecute : 0U | kRead;
+    ZEST_TRY(auto const seen, impl_->judged(ctx, dir, mask));
+    ZEST_CHECK(check_access(ctx.caller, seen, mask));
     impl_->touch_atime(ctx, mapped.dir, dir);
   }
   auto& hints = impl_->runner.hints();
@@ -341,7 +343,8 @@ Result<void> Meta::access(Context const& ctx, Ino ino, std::uint32_t mask) {
   if ((mask & kWrite) != 0 && (node.flags & kFlagImmutable) != 0) {
     return Errc::perm;
   }
-  return check_mode(ctx.caller, node, mask);
+  ZEST_TRY(auto const seen, impl_->runner.acls().judge(ctx, node, mask));
+  return check_mode(ctx.caller, seen, mask);
 }
 
 }  // namespace zest::meta

@@ -51,6 +51,11 @@ struct Meta::Impl {
   /// atime by the mount's mode; failures are no error of the reader.
   void touch_atime(Context const& ctx, Ino ino, Attr const& node);
 
+  /// The node as its access ACL shows it to the caller, where permissions are ours to check.
+  Result<Attr> judged(Context const& ctx, Attr const& node, std::uint32_t mask);
+  Result<void> check_open(Context const& ctx, Attr const& node, std::uint32_t flags);
+  Result<void> set_acl(Context const& ctx, ops::AclRequest const& request);
+
   Result<void> start(Context const& ctx);
   Result<void> stop(Context const& ctx);
   void heartbeat_loop();

@@ -13,8 +13,10 @@
 #include <utility>
 #include <vector>
 
+#include "zest/base/assert.h"
 #include "zest/base/context.h"
 #include "zest/base/result.h"
+#include "zest/meta/acl_rules.h"
 #include "zest/meta/engine.h"
 #include "zest/meta/record.h"
 #include "zest/meta/record_hints.h"
@@ -64,6 +66,12 @@ class Txn {
   /// Chunks of one inode, straight from the engine: the listing is not part of the conditions.
   Result<ChunkPage> list_chunks(ChunkKey from, std::size_t limit) {
     return engine_.list_chunks(ctx_, from, limit);
+  }
+  /// ACL rules, which never change: reading and storing them is not part of the transaction.
+  void use_acls(AclRules& acls) noexcept { acls_ = &acls; }
+  [[nodiscard]] AclRules& acls() const {
+    ZEST_ASSERT(acls_ != nullptr);
+    return *acls_;
   }
   /// True: something that was read came from the hints, and may be old.
   [[nodiscard]] bool hinted() const noexcept { return !hinted_.empty(); }
@@ -118,6 +126,7 @@ class Txn {
   Context const& ctx_;
   WallTime now_;
   unsigned attempt_;
+  AclRules* acls_ = nullptr;
   RecordHints* hints_ = nullptr;
   HintUse use_ = HintUse::none;
   std::set<Ino> hinted_;  ///< nodes, and the directories of names

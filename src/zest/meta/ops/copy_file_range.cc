@@ -92,7 +92,7 @@ Result<std::map<std::uint64_t, Slices>> collect(Txn& txn, Copy const& copy) {
   return chunks;
 }
 
-Result<void> check_files(Txn const& txn, CopyRangeRequest const& request, Attr const& in,
+Result<void> check_files(Txn& txn, CopyRangeRequest const& request, Attr const& in,
                          Attr const& out) {
   for (auto const* node : {&in, &out}) {
     if (node->type == FileType::directory) {
@@ -102,8 +102,8 @@ Result<void> check_files(Txn const& txn, CopyRangeRequest const& request, Attr c
       return Errc::inval;
     }
   }
-  ZEST_CHECK(check_access(txn.caller(), in, kRead));
-  ZEST_CHECK(check_access(txn.caller(), out, kWrite));
+  ZEST_CHECK(check_permission(txn, request.in, in, kRead));
+  ZEST_CHECK(check_permission(txn, request.out, out, kWrite));
   ZEST_CHECK(check_node_flags(out));
   auto const apart = request.offset_in + request.length <= request.offset_out ||
                      request.offset_out + request.length <= request.offset_in;

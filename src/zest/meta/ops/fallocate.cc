@@ -54,7 +54,7 @@ Result<Attr> fallocate(Txn& txn, VolumeView const& view, FallocateRequest const&
   if ((node.flags & kFlagAppend) != 0 && (request.mode & ~kFallocKeepSize) != 0) {
     return Errc::perm;
   }
-  ZEST_CHECK(check_access(txn.caller(), node, kWrite));
+  ZEST_CHECK(check_permission(txn, request.ino, node, kWrite));
 
   auto const end = request.offset + request.length;
   auto const keep = (request.mode & kFallocKeepSize) != 0;

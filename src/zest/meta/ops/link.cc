@@ -19,7 +19,8 @@ Result<EntryReply> link(Txn& txn, VolumeView const& view, LinkRequest const& req
     return Errc::noent;  // Sustained: its last close deletes it whatever happens now.
   }
   ZEST_TRY(auto const dir, txn.node(request.parent));
-  ZEST_CHECK(check_add_entry(txn.caller(), request.parent, dir));
+  ZEST_TRY(auto const seen, judged(txn, request.parent, dir, kWrite | kExecute));
+  ZEST_CHECK(check_add_entry(txn.caller(), request.parent, seen));
   ZEST_TRY(auto const taken, txn.get(edge));
   if (taken.has_value()) {
     return Errc::exist;

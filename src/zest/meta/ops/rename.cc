@@ -4,6 +4,8 @@
 // directory that changes its parent must not end up below itself: the chain of parents above the
 // destination is read, and each link of it is a condition. So two clients that move two directories
 // into one another at the same time cannot both succeed, wherever they are.
+#include <utility>
+
 #include "zest/meta/ops/ops.h"
 #include "zest/meta/rules.h"
 
@@ -60,11 +62,12 @@ Result<Move> read_move(Txn& txn, RenameRequest const& request) {
   ZEST_CHECK(txn.fetch({NodeKey{request.parent}, NodeKey{request.new_parent}, from, to}));
   ZEST_TRY(auto const from_dir, txn.node(request.parent));
   ZEST_TRY(auto const to_dir, txn.node(request.new_parent));
-  for (auto const* dir : {&from_dir, &to_dir}) {
+  for (auto const& [ino, dir] :
+       {std::pair(request.parent, &from_dir), std::pair(request.new_parent, &to_dir)}) {
     if (dir->type != FileType::directory) {
       return Errc::notdir;
     }
-    ZEST_CHECK(check_access(txn.caller(), *dir, kExecute));
+    ZEST_CHECK(check_permission(txn, ino, *dir, kExecute));
   }
   ZEST_TRY(auto const source, txn.get(from));
   ZEST_TRY(auto const target, txn.get(to));
@@ -76,13 +79,13 @@ Result<Move> read_move(Txn& txn, RenameRequest const& request) {
 
 // A node that is about to get another name (and maybe parent): sticky bit, flags, and for a
 // directory the right to change its "..".
-Result<void> check_moved(Caller const& caller, Attr const& dir, Child const& child, bool same_dir) {
+Result<void> check_moved(Txn& txn, Attr const& dir, Child const& child, bool same_dir) {
   if (!child.attr.has_value()) {
     return {};
   }
-  ZEST_CHECK(check_take_node(caller, dir, *child.attr));
+  ZEST_CHECK(check_take_node(txn.caller(), dir, *child.attr));
   if (is_dir(child) && !same_dir) {
-    ZEST_CHECK(check_access(caller, *child.attr, kWrite));
+    ZEST_CHECK(check_permission(txn, child.entry.ino, *child.attr, kWrite));
   }
   return {};
 }
@@ -102,7 +105,6 @@ Result<void> check_types(Move const& move) {
 
 Result<void> check_move(Txn& txn, Move const& move) {
   auto const& request = move.request;
-  auto const& caller = txn.caller();
   if ((request.flags & kRenameNoReplace) != 0 && move.target.has_value()) {
     return Errc::exist;
   }
@@ -112,12 +114,15 @@ Result<void> check_move(Txn& txn, Move const& move) {
   if (request.parent == kTrashIno) {
     return Errc::perm;
   }
-  ZEST_CHECK(check_take_entry(caller, request.parent, move.from_dir));
-  ZEST_CHECK(check_add_entry(caller, request.new_parent, move.to_dir, move.restore()));
-  ZEST_CHECK(check_moved(caller, move.from_dir, move.source, move.same_dir()));
+  constexpr std::uint32_t kChange = kWrite | kExecute;
+  ZEST_TRY(auto const from_dir, judged(txn, request.parent, move.from_dir, kChange));
+  ZEST_TRY(auto const to_dir, judged(txn, request.new_parent, move.to_dir, kChange));
+  ZEST_CHECK(check_take_entry(txn.caller(), request.parent, from_dir));
+  ZEST_CHECK(check_add_entry(txn.caller(), request.new_parent, to_dir, move.restore()));
+  ZEST_CHECK(check_moved(txn, move.from_dir, move.source, move.same_dir()));
   if (move.target.has_value()) {
     ZEST_CHECK(check_node_flags(move.to_dir));
-    ZEST_CHECK(check_moved(caller, move.to_dir, *move.target, move.same_dir() || !move.exchange()));
+    ZEST_CHECK(check_moved(txn, move.to_dir, *move.target, move.same_dir() || !move.exchange()));
   }
   // Linux asks for cycles before it looks at the target's type.
   if (!move.same_dir() && is_dir(move.source)) {

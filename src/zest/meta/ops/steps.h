@@ -29,6 +29,16 @@ constexpr std::uint32_t kAddEntryFields = kType | kMode | kOwner | kFlags | kPar
 /// The same for operations that take an entry away.
 constexpr std::uint32_t kTakeEntryFields = kType | kMode | kOwner | kFlags;
 
+/// The node as the caller's permissions see it: where an access ACL decides, its mode bits say
+/// whether `mask` is granted (AclRules::judge). Only where permissions are ours to check; expects
+/// what that hung on. For the rules that look at mode bits; no other use.
+Result<Attr> judged(Txn& txn, Ino ino, Attr const& node, std::uint32_t mask);
+/// check_access() by mode bits or the node's access ACL.
+Result<void> check_permission(Txn& txn, Ino ino, Attr const& node, std::uint32_t mask);
+/// Mode and ACLs of a new node in a directory with a default ACL; `mode` is what was asked for,
+/// without the umask.
+Result<void> inherit_acls(Txn& txn, Attr const& dir, std::uint16_t mode, Attr& node);
+
 /// A directory's times and link count after one of its entries changed; nothing for trash
 /// directories (format/05 §4, §5). Needs no read of the directory.
 void touch_dir(Txn& txn, Ino dir, std::int32_t add_nlink = 0);

@@ -27,7 +27,7 @@ Result<Attr> truncate(Txn& txn, VolumeView const& view, TruncateRequest const& r
     if (lies_in_trash(node)) {
       return Errc::perm;
     }
-    ZEST_CHECK(check_access(txn.caller(), node, kWrite));
+    ZEST_CHECK(check_permission(txn, request.ino, node, kWrite));
   }
   ZEST_CHECK(account_length(txn, view, request.ino, node, request.length));
   txn.expect_node(request.ino, kType | kMode | kOwner | kFlags | kParent | kLength |
