@@ -129,10 +129,6 @@ Result<void> check_features(Setting const& setting, bool read_only) {
     return refuse("a change log (ChangeLog)",
                   "its changes would be missing there; a --read-only mount works");
   }
-  if (setting.user_group_quota) {
-    return refuse("user and group quotas (UserGroupQuota)",
-                  "it would not count what users write; a --read-only mount works");
-  }
   return {};
 }
 

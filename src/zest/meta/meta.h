@@ -203,7 +203,8 @@ class Meta {
   Result<Attr> truncate(Context const& ctx, Ino ino, std::uint64_t length, bool by_handle);
   Result<Attr> fallocate(Context const& ctx, FallocateRequest const& request);
   Result<void> access(Context const& ctx, Ino ino, std::uint32_t mask);
-  Result<StatfsReply> statfs(Context const& ctx);
+  /// Space and inodes of the volume, or of the quotas above `ino`.
+  Result<StatfsReply> statfs(Context const& ctx, Ino ino = kRootIno);
 
   // ---- open files
   /// Counts an open of a regular file; `flags` are O_*. Checks immutable / append / trash rules.

@@ -40,6 +40,9 @@ Result<void> Runner::attempts(Context const& ctx, Body const& body, HintUse use)
     }
     if (result.ok()) {
       hints_.committed(txn.pending());
+      if (quotas_ != nullptr && quotas_->active()) {
+        quotas_->add(ctx, txn.dir_stats(), txn.quota_changes());
+      }
       if (statistics_.add(txn.pending().usage, txn.dir_stats())) {
         // The operation is done; a failed flush is tried again by the flusher.
         static_cast<void>(statistics_.flush(ctx).ok());

@@ -59,6 +59,8 @@ class Runner {
   [[nodiscard]] RecordHints& hints() noexcept { return hints_; }
   /// The rules that bodies see.
   [[nodiscard]] AclRules& acls() noexcept { return acls_; }
+  /// Quotas that hear of every commit; they outlive the runner.
+  void count_in(Quotas& quotas) noexcept { quotas_ = &quotas; }
 
  private:
   using Body = std::function<Result<void>(Txn&)>;
@@ -90,6 +92,7 @@ class Runner {
 
   Engine& engine_;
   AclRules acls_;
+  Quotas* quotas_ = nullptr;
   Clock const& clock_;
   Rng& rng_;
   Statistics& statistics_;

@@ -18,6 +18,7 @@
 #include "zest/base/result.h"
 #include "zest/meta/acl_rules.h"
 #include "zest/meta/engine.h"
+#include "zest/meta/quotas.h"
 #include "zest/meta/record.h"
 #include "zest/meta/record_hints.h"
 
@@ -112,8 +113,17 @@ class Txn {
   /// commit.
   void add_dir_stat(Ino dir, DirStat const& delta);
 
+  /// What lies below a directory that `dir` gained or lost by a move; for quotas, whose use is
+  /// summed likewise.
+  void add_tree_usage(Ino dir, Usage const& delta);
+  /// What an owner has more or less of.
+  void add_owner_usage(Attr const& node, Usage const& delta) {
+    quota_changes_.owners.push_back({.uid = node.uid, .gid = node.gid, .usage = delta});
+  }
+
   [[nodiscard]] Commit const& pending() const noexcept { return commit_; }
   [[nodiscard]] std::map<Ino, DirStat> const& dir_stats() const noexcept { return dir_stats_; }
+  [[nodiscard]] QuotaChanges const& quota_changes() const noexcept { return quota_changes_; }
 
  private:
   Result<Value const*> lookup(Key key);
@@ -133,6 +143,7 @@ class Txn {
   std::map<Key, Value> read_;
   Commit commit_;
   std::map<Ino, DirStat> dir_stats_;
+  QuotaChanges quota_changes_;
 };
 
 }  // namespace zest::meta

@@ -119,8 +119,8 @@ Result<void> check_files(Txn& txn, CopyRangeRequest const& request, Attr const& 
 /// slices. At most 4 GiB a call.
 ///
 /// Errors, in this order: EFBIG, ENOENT, EISDIR, EINVAL (no regular file), EACCES, EPERM
-/// (immutable, append-only), EINVAL (overlapping ranges of one file), ENOSPC. Trips: 2 fetches, 1
-/// commit.
+/// (immutable, append-only), EINVAL (overlapping ranges of one file), EDQUOT, ENOSPC. Trips: 2
+/// fetches, 1 commit.
 Result<CopyRangeReply> copy_file_range(Txn& txn, VolumeView const& view,
                                        CopyRangeRequest const& request) {
   for (auto const offset : {request.offset_in, request.offset_out}) {

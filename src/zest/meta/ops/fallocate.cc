@@ -38,7 +38,7 @@ Result<void> check_request(FallocateRequest const& request) {
 ///
 /// Errors, in this order: ENOTSUP (collapse, insert, unknown modes), EINVAL (modes together, length
 /// 0), EFBIG, ENOENT, EPIPE (FIFO), EISDIR, EPERM (other types, immutable, append-only unless only
-/// keep-size), EACCES, ENOSPC. Trips: 1 fetch, 1 commit.
+/// keep-size), EACCES, EDQUOT, ENOSPC. Trips: 1 fetch, 1 commit.
 Result<Attr> fallocate(Txn& txn, VolumeView const& view, FallocateRequest const& request) {
   ZEST_CHECK(check_request(request));
   ZEST_TRY(auto node, txn.node(request.ino));

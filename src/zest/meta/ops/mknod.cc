@@ -57,9 +57,9 @@ Result<Attr> new_node(Txn& txn, MknodRequest const& request, Attr const& dir) {
 ///
 /// Errors, in this order: ENAMETOOLONG, EINVAL, EEXIST (`.`, `..`), EPERM (`.trash`), ENOENT,
 /// ENOTDIR, EPERM (in the trash), ENOENT (directory lies in the trash), EACCES, EPERM (immutable),
-/// EEXIST, ENOSPC. Linux tells EEXIST before EACCES and EROFS where both hold; the kernel's own
-/// lookup sees to that. Trips: 1 fetch, 1 commit; 2 more when a default ACL
-/// makes a rule that the volume does not have yet.
+/// EEXIST, EDQUOT (user, group), ENOSPC, EDQUOT (directory). Linux tells EEXIST before EACCES and
+/// EROFS where both hold; the kernel's own lookup sees to that. Trips: 1 fetch, 1 commit; 2 more
+/// when a default ACL makes a rule that the volume does not have yet.
 Result<EntryReply> mknod(Txn& txn, VolumeView const& view, MknodRequest const& request, Ino fresh) {
   ZEST_CHECK(check_request(txn, request));
   EdgeKey const edge{request.parent, std::string(request.name)};
@@ -71,8 +71,9 @@ Result<EntryReply> mknod(Txn& txn, VolumeView const& view, MknodRequest const& r
   if (taken.has_value()) {
     return Errc::exist;
   }
-  ZEST_CHECK(check_capacity(view, 4096, 1));
   ZEST_TRY(auto const node, new_node(txn, request, dir));
+  constexpr Usage kNewInode{.space = 4096, .inodes = 1};
+  ZEST_CHECK(check_growth(txn, view, {.dir = request.parent, .node = node, .usage = kNewInode}));
   auto const is_dir = request.type == FileType::directory;
 
   txn.expect_node(request.parent, kAddEntryFields | kDefaultAcl | kTier);
@@ -86,7 +87,8 @@ Result<EntryReply> mknod(Txn& txn, VolumeView const& view, MknodRequest const& r
     txn.put(DirStatKey{fresh}, DirStat{});
   }
   touch_dir(txn, request.parent, is_dir ? 1 : 0);
-  txn.add_usage(static_cast<std::int64_t>(align_4k(0)), 1);
+  txn.add_usage(kNewInode.space, kNewInode.inodes);
+  txn.add_owner_usage(node, kNewInode);
   count_entry(txn, view, request.parent, node, true);
   return EntryReply{fresh, node};
 }

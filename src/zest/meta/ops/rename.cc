@@ -8,6 +8,7 @@
 
 #include "zest/meta/ops/ops.h"
 #include "zest/meta/rules.h"
+#include "zest/meta/statistics.h"
 
 namespace zest::meta::ops {
 namespace {
@@ -159,6 +160,37 @@ void change_moved(Txn& txn, VolumeView const& view, Child const& child, Ino from
   txn.change(std::move(update));
 }
 
+Usage usage_of(Child const& child, Usage const& below) {
+  auto const stat = dir_stat_of(child.attr.value_or(Attr{}));
+  return {.space = stat.space + below.space, .inodes = stat.inodes + below.inodes};
+}
+
+// Directory quotas (format/05 §6): what both sides gain, then what each gets of the trees. The
+// entries themselves are counted with the statistics.
+Result<void> count_trees(Txn& txn, VolumeView const& view, Move const& move) {
+  if (view.quotas == nullptr || move.same_dir()) {
+    return {};
+  }
+  auto const [from, to] = std::pair(move.request.parent, move.request.new_parent);
+  auto const coming = usage_of(move.source, view.source_tree);
+  Usage leaving;
+  if (move.target.has_value()) {
+    leaving = usage_of(*move.target, view.target_tree);
+  }
+  Usage const gain{.space = coming.space - leaving.space, .inodes = coming.inodes - leaving.inodes};
+  ZEST_CHECK(view.quotas->check_move(txn.context(), {.from = from, .to = to}, gain));
+  Usage below{.space = view.source_tree.space, .inodes = view.source_tree.inodes};
+  if (move.exchange()) {
+    Usage const back{.space = -gain.space, .inodes = -gain.inodes};
+    ZEST_CHECK(view.quotas->check_move(txn.context(), {.from = to, .to = from}, back));
+    below.space -= view.target_tree.space;
+    below.inodes -= view.target_tree.inodes;
+  }
+  txn.add_tree_usage(from, {.space = -below.space, .inodes = -below.inodes});
+  txn.add_tree_usage(to, below);
+  return {};
+}
+
 // Times and link counts of both directories; `from_dirs` and `to_dirs` is how many subdirectories
 // each gains.
 void touch_both(Txn& txn, Move const& move, std::int32_t from_dirs, std::int32_t to_dirs) {
@@ -217,8 +249,9 @@ void exchange(Txn& txn, VolumeView const& view, Move const& move) {
 /// ENOENT / ENOTDIR / EACCES (directories), ENOENT (source); success when both names are one file;
 /// EEXIST (NOREPLACE), ENOENT (EXCHANGE without target), EPERM / EACCES / ENOENT (directories,
 /// trash), EPERM (sticky, flags), EACCES ("..": write access to a directory that is moved), EINVAL
-/// (into itself), ENOTDIR, EISDIR, ENOTEMPTY. Trips: 1 fetch, 1 commit; a directory over another:
-/// 1 more; into another directory: 1 a level above the destination.
+/// (into itself), ENOTDIR, EISDIR, EDQUOT (a directory quota above the destination), ENOTEMPTY.
+/// Trips: 1 fetch, 1 commit; a directory over another: 1 more; into another directory: 1 a level
+/// above the destination.
 Result<RenameReply> rename(Txn& txn, VolumeView const& view, RenameRequest const& request,
                            OpenCheck& opens) {
   ZEST_CHECK(check_flags(request.flags));
@@ -232,6 +265,7 @@ Result<RenameReply> rename(Txn& txn, VolumeView const& view, RenameRequest const
     return reply;  // Two names of one file, or one name: nothing to do, says POSIX.
   }
   ZEST_CHECK(check_move(txn, move));
+  ZEST_CHECK(count_trees(txn, view, move));
 
   expect_move(txn, move);
   if (move.exchange()) {

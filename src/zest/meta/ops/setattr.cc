@@ -2,6 +2,7 @@
 #include "zest/format/acl.h"
 #include "zest/meta/ops/ops.h"
 #include "zest/meta/rules.h"
+#include "zest/meta/statistics.h"
 
 namespace zest::meta::ops {
 namespace {
@@ -152,6 +153,15 @@ Result<std::optional<bool>> may_write_by_acl(Txn& txn, SetattrRequest const& req
   return std::optional(check_access(txn.caller(), seen, kWrite).ok());
 }
 
+// The inode belongs to somebody else now (format/05 §8); where only the user or the group changed,
+// the other one's sum is nothing.
+void count_owners(Txn& txn, Ino ino, Attr const& before, Attr const& node) {
+  auto const stat = dir_stat_of(before);
+  txn.expect_node(ino, kLength);
+  txn.add_owner_usage(before, {.space = -stat.space, .inodes = -1});
+  txn.add_owner_usage(node, {.space = stat.space, .inodes = 1});
+}
+
 // chmod(2) of a node with an access ACL changes the rule (format/05 §8).
 Result<void> rewrite_acl(Txn& txn, Attr& node) {
   ZEST_TRY(auto const rule, txn.acls().find(txn.context(), node.access_acl));
@@ -190,6 +200,9 @@ Result<Attr> setattr(Txn& txn, SetattrRequest const& request) {
   update.set |= request.mode ? kAccessAcl : 0U;
   txn.expect_node(request.ino, kType | kMode | kOwner | kFlags | kParent | kAccessAcl |
                                    txn.reply_fields(request.ino));
+  if (node.uid != before.uid || node.gid != before.gid) {
+    count_owners(txn, request.ino, before, node);
+  }
   txn.change(std::move(update));
   node.ctime = raise_time(node.ctime, txn.now());
   return node;
