@@ -9,6 +9,7 @@ import errno
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import time
@@ -114,6 +115,21 @@ def check_owners(zest: Client, volume: Volume, mount: Mount):
                "users and groups to agree with a count")
 
 
+def check_older_volume(zest: Client, where: Path):
+    """An older client's volume has no table of user quotas: a read-only mount adds none and works, a writing one adds it."""
+    volume = Volume(where, name="older")
+    zest.format(volume)
+    with sqlite3.connect(volume.database) as db:
+        db.execute("drop table jfs_user_group_quota")
+    db.close()
+    with Mount(zest, volume, where / "older", "--read-only", *OPTIONS) as mount:
+        assert os.statvfs(mount.path).f_files > 0
+        assert "heartbeat failed" not in mount.output()
+    with Mount(zest, volume, where / "older", *OPTIONS) as mount:
+        (mount.path / "f").touch()
+    run(zest.program, "quota", "set", volume.url, "--uid", "1001", "--inodes", "1")
+
+
 def check_peer(zest: Client, where: Path):
     """Both mounted: each counts its own, both see the sum, and the limit holds for both; the peer's own check agrees."""
     peer = Client("peer")
@@ -169,6 +185,7 @@ def main():
             check_owners(zest, volume, mount)
         run(zest.program, "quota", "check", volume.url, "--path", "/limited")
         run(zest.program, "quota", "check", volume.url)
+        check_older_volume(zest, where)
         print("one client: directories, users and groups limited, shown and counted")
         if find_peer() is None:
             print("left out: the peer's client was not found")

@@ -91,6 +91,7 @@ struct Meta::Impl {
   std::atomic<bool> dead{false};
   Scope jobs;
   bool started = false;
+  bool knows_quotas = false;  ///< set before the heartbeat starts
 
   mutable std::mutex mutex;
   std::shared_ptr<Setting const> setting;  ///< shared with readers while it is replaced

@@ -81,7 +81,9 @@ void Meta::Impl::heartbeat(Context const& ctx) {
   }
   report("setting", reload_setting(ctx));
   auto usage = statistics.refresh(ctx);
-  report("quotas", quotas.load(ctx));
+  if (knows_quotas) {
+    report("quotas", quotas.load(ctx));
+  }
   report("usage", usage.ok() ? Result<void>() : Result<void>(std::move(usage).error()));
   if (config.background_jobs && session.id().value != 0 && alive()) {
     auto leased = take_lease(ctx, Lease::cleanup_sessions, config.heartbeat * 9 / 10);
@@ -131,7 +133,15 @@ Result<void> Meta::Impl::start(Context const& ctx) {
     return Error(Errc::inval, Fault::bug, "metadata client is started twice");
   }
   ZEST_CHECK(statistics.refresh(ctx));
-  ZEST_CHECK(quotas.load(ctx));
+  auto loaded = quotas.load(ctx);
+  if (!loaded.ok() && !config.read_only) {
+    return loaded;
+  }
+  if (!loaded.ok()) {
+    // A volume of an older client may lack them, and a read-only client adds nothing to it.
+    log.info("quotas are not shown", {{"error", loaded.error().text()}});
+  }
+  knows_quotas = loaded.ok();
   if (!config.read_only) {
     ZEST_CHECK(session.open(ctx));
     jobs.spawn([this] { flush_loop(); });
