@@ -104,6 +104,15 @@ class CommandTest(unittest.TestCase):
                                                 "EncryptAlgo", "TrashDays", "MetaVersion", "MinClientVersion", "DirStats",
                                                 "EnableACL"])
 
+    def test_acls_are_switched_on_for_good(self):
+        self.format("--enable-acl")
+        self.assertTrue(self.setting()["EnableACL"])
+        self.assertEqual(self.setting()["MinClientVersion"], "1.2.0-A")
+        self.format("--trash-days", "2")
+        self.assertTrue(self.setting()["EnableACL"])
+        self.assertIn("cannot be switched off", self.format("--enable-acl=false", code=1))
+        self.assertIn("cannot be switched off", self.zest("config", self.url, "--enable-acl=false", code=1))
+
     def test_format_again_updates(self):
         self.format()
         before = self.setting()
@@ -194,7 +203,7 @@ class CommandTest(unittest.TestCase):
 
     def test_volumes_with_unsupported_features_are_not_mounted(self):
         self.format()
-        for field, value in (("EnableACL", True), ("ChangeLog", True), ("UserGroupQuota", True), ("Shards", 4)):
+        for field, value in (("ChangeLog", True), ("Shards", 4)):
             self.change_setting(**{field: value})
             self.assertIn("not support", self.zest("mount", self.url, self.mount_point(), code=1))
             self.change_setting(**{field: type(value)()})
@@ -252,6 +261,65 @@ class CommandTest(unittest.TestCase):
         self.assertEqual(status["Stat"], {"UsedSpace": 0, "AvailableSpace": 1 << 30, "UsedInodes": 0,
                                           "AvailableInodes": 10485760})
         self.assertIn("no session 7", self.zest("status", "--session", "7", self.url, code=1))
+
+    # ---- quotas (with mounts: tests/system/quota.py)
+
+    def quota(self, action, *args, code=0):
+        return self.zest("quota", action, self.url, *args, code=code)
+
+    def test_quotas_are_set_shown_listed_and_removed(self):
+        self.format()
+        self.assertIn("there is no", self.quota("set", "--path", "/a/b", "--capacity", "1", code=1))
+        printed = self.quota("set", "--path", "/a/b", "--capacity", "1", "--inodes", "1000000", "--create")
+        self.assertIn("| Path | ", printed)
+        for cell in ("/a/b", "1.0 GiB", "0 B", "0%", "1,000,000"):
+            self.assertIn(cell, printed)
+        self.assertEqual(json.loads(self.quota("get", "--path", "/a/b", "--json")),
+                         {"/a/b": {"MaxSpace": 1 << 30, "MaxInodes": 1000000, "UsedSpace": 0, "UsedInodes": 0}})
+        self.quota("set", "--path", "/a", "--inodes", "5")
+        self.assertEqual(json.loads(self.quota("get", "--path", "/a", "--json"))["/a"]["UsedInodes"], 1)
+        self.quota("set", "--uid", "1000", "--capacity", "1M")
+        self.quota("set", "--gid", "100", "--inodes", "7")
+        self.assertTrue(self.setting()["UserGroupQuota"])
+        self.assertEqual(list(json.loads(self.quota("ls", "--json"))), ["/a", "/a/b", "gid:100", "uid:1000"])
+        self.assertEqual(list(json.loads(self.quota("list", "--uid", "1000", "--json"))), ["uid:1000"])
+        self.quota("delete", "--path", "/a")
+        self.quota("del", "--uid", "1000")
+        self.assertEqual(list(json.loads(self.quota("list", "--json"))), ["/a/b", "gid:100"])
+        self.assertEqual(self.quota("get", "--path", "/a"), "")
+
+    def test_quotas_are_checked_and_repaired(self):
+        self.format()
+        self.quota("set", "--path", "/a/b", "--inodes", "9", "--create")
+        self.quota("set", "--path", "/a", "--inodes", "9")
+        self.quota("check", "--path", "/a")
+        with sqlite3.connect(self.database) as db:
+            db.execute("update jfs_dir_quota set used_inodes = 77 where max_inodes = 9")
+        db.close()
+        self.assertIn("/a: quota(77, 4.0 KiB) != counted(1, 4.0 KiB)", self.quota("check", "--path", "/a", code=1))
+        self.assertIn("4.0 KiB", self.quota("check", "--path", "/a", "--repair"))
+        self.assertEqual(json.loads(self.quota("get", "--path", "/a", "--json"))["/a"]["UsedInodes"], 1)
+        self.quota("check", "--path", "/a")
+        self.assertIn("there is no quota", self.quota("check", "--path", "/", code=1))
+        self.assertIn("uid:0: quota(0, 0 B) != counted(2, 8.0 KiB)", self.quota("check", code=1))
+        self.quota("check", "--repair")
+        self.quota("check")
+
+    def test_quota_usage_errors(self):
+        self.format()
+        self.assertIn("--path", self.quota("get", code=2))
+        self.assertIn("--capacity", self.quota("set", "--uid", "7", code=2))
+        self.assertIn("only one", self.quota("get", "--uid", "7", "--gid", "7", code=2))
+        self.assertIn("root", self.quota("set", "--uid", "0", "--inodes", "1", code=2))
+        self.assertIn("frobnicate", self.quota("frobnicate", code=2))
+        self.quota("set", "--path", "/", "--inodes", "100")
+        self.assertIn("1 directories have quotas", self.zest("config", self.url, "--dir-stats=false", code=1))
+
+    def test_user_group_quota_can_be_switched(self):
+        self.format()
+        self.assertIn("user-group-quota: false -> true", self.zest("config", self.url, "--user-group-quota"))
+        self.assertTrue(self.setting()["UserGroupQuota"])
+        self.assertIn("user-group-quota: true -> false", self.zest("config", self.url, "--user-group-quota=false"))
 
     def test_relative_urls(self):
         self.zest("format", "--bucket", "blocks", "sqlite3://rel.db", "vol", cwd=self.dir)

@@ -219,6 +219,15 @@ Result<FileInfo> file_info(Context const& ctx, meta::Engine& engine, Setting con
   return info;
 }
 
+Result<std::optional<std::string>> path_of(Context const& ctx, meta::Engine& engine, Ino dir) {
+  ZEST_TRY(auto const attr, fetch_attr(ctx, engine, dir));
+  if (!attr) {
+    return std::optional<std::string>();
+  }
+  ZEST_TRY(auto const paths, paths_of(ctx, engine, dir, *attr));
+  return paths.empty() ? std::optional<std::string>() : std::optional(paths.front());
+}
+
 Result<Ino> resolve_path(Context const& ctx, meta::Engine& engine, std::string_view path) {
   Ino at = kRootIno;
   while (!path.empty()) {

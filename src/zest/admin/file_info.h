@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -46,6 +47,10 @@ struct InfoRequest {
 /// whole directory. May suspend.
 Result<FileInfo> file_info(Context const& ctx, meta::Engine& engine, Setting const& setting,
                            InfoRequest const& request);
+
+/// The path of a directory in the volume; nothing when it is gone. Corrupt: it is not connected to
+/// the root. Cost: every directory above it is listed to find the names.
+Result<std::optional<std::string>> path_of(Context const& ctx, meta::Engine& engine, Ino dir);
 
 /// The inode of an absolute path in the volume; symbolic links are not followed. ENOENT, ENOTDIR.
 Result<Ino> resolve_path(Context const& ctx, meta::Engine& engine, std::string_view path);

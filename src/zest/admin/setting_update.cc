@@ -93,6 +93,8 @@ Result<void> apply_changes(Setting& setting, SettingChanges const& changes) {
   assign(setting.inodes, changes.inodes);
   assign(setting.trash_days, changes.trash_days);
   assign(setting.dir_stats, changes.dir_stats);
+  assign(setting.enable_acl, changes.enable_acl);
+  assign(setting.user_group_quota, changes.user_group_quota);
   assign(setting.upload_limit_mbps, changes.upload_limit_mbps);
   assign(setting.download_limit_mbps, changes.download_limit_mbps);
   if (changes.min_client_version) {
@@ -128,6 +130,10 @@ Result<void> check_unchangeable(Setting const& before, Setting const& after) {
   ZEST_CHECK(check("compression", compression(before), compression(after)));
   ZEST_CHECK(check("number of shards", before.shards, after.shards));
   ZEST_CHECK(check("hash prefix", before.hash_prefix, after.hash_prefix));
+  if (before.enable_acl && !after.enable_acl) {
+    return Error(Errc::perm, Fault::semantic,
+                 "POSIX ACLs cannot be switched off: inodes of the volume may have some");
+  }
   return {};
 }
 
@@ -156,6 +162,8 @@ std::vector<SettingDifference> differences(Setting const& before, Setting const&
   add("inodes", before.inodes, after.inodes);
   add("trash-days", before.trash_days, after.trash_days);
   add("dir-stats", before.dir_stats, after.dir_stats);
+  add("user-group-quota", before.user_group_quota, after.user_group_quota);
+  add("enable-acl", before.enable_acl, after.enable_acl);
   add("upload-limit", before.upload_limit_mbps, after.upload_limit_mbps);
   add("download-limit", before.download_limit_mbps, after.download_limit_mbps);
   add("min-client-version", before.min_client_version, after.min_client_version);

@@ -29,6 +29,8 @@ struct SettingChanges {
   std::optional<std::uint64_t> inodes;
   std::optional<std::int64_t> trash_days;
   std::optional<bool> dir_stats;
+  std::optional<bool> enable_acl;
+  std::optional<bool> user_group_quota;
   std::optional<std::int64_t> upload_limit_mbps;
   std::optional<std::int64_t> download_limit_mbps;
   std::optional<std::string> min_client_version;
@@ -45,7 +47,7 @@ Setting new_setting(std::string uuid);
 Result<void> apply_changes(Setting& setting, SettingChanges const& changes);
 
 /// Refuses (EPERM) a difference in what can never change once data exist: name, block size,
-/// compression, shards, hash prefix.
+/// compression, shards, hash prefix; and to take POSIX ACLs away again.
 Result<void> check_unchangeable(Setting const& before, Setting const& after);
 
 /// One line for people.

@@ -12,6 +12,7 @@
 #include <string_view>
 #include <utility>
 
+#include "zest/admin/quota.h"
 #include "zest/base/bytes.h"
 #include "zest/format/types.h"
 #include "zest/object/check_store.h"
@@ -138,6 +139,19 @@ Result<void> check_usage(Context const& ctx, meta::Engine& engine, SettingChange
   return {};
 }
 
+Result<void> check_no_directory_quotas(Context const& ctx, meta::Engine& engine) {
+  ZEST_TRY(auto const quotas, engine.list_quotas(ctx));
+  auto const dirs = std::ranges::count_if(
+      quotas, [](auto const& entry) { return entry.key.type == QuotaType::directory; });
+  if (dirs > 0) {
+    return Error(Errc::busy, Fault::semantic,
+                 fmt::format("--dir-stats cannot be switched off while {} directories have quotas "
+                             "(`zest quota list`)",
+                             dirs));
+  }
+  return {};
+}
+
 bool moves_storage(SettingChanges const& changes) {
   return changes.storage || changes.bucket || changes.access_key || changes.secret_key ||
          changes.session_token;
@@ -189,7 +203,13 @@ Result<ConfigReply> config_volume(Context const& ctx, Access const& access,
       ZEST_CHECK(check_store(ctx, *store, access.rng));
     }
   }
+  if (before.dir_stats && !after.dir_stats) {
+    ZEST_CHECK(check_no_directory_quotas(ctx, access.engine));
+  }
   ZEST_CHECK(store_setting(ctx, access, after));
+  if (!before.user_group_quota && after.user_group_quota) {
+    ZEST_CHECK(recount_owners(ctx, access.engine));
+  }
   return reply;
 }
 

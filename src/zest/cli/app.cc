@@ -117,6 +117,7 @@ void build_app(CLI::App& app, Globals& globals, Selected& selected) {
   add_status(app, globals, selected);
   add_info(app, globals, selected);
   add_fsck(app, globals, selected);
+  add_quota(app, globals, selected);
   add_mount(app, globals, selected);
   add_umount(app, globals, selected);
   add_documentation(app, selected);

@@ -41,6 +41,7 @@ void add_status(CLI::App& app, Globals& globals, Selected& selected);
 void add_fsck(CLI::App& app, Globals& globals, Selected& selected);
 void add_info(CLI::App& app, Globals& globals, Selected& selected);
 void add_mount(CLI::App& app, Globals& globals, Selected& selected);
+void add_quota(CLI::App& app, Globals& globals, Selected& selected);
 void add_umount(CLI::App& app, Globals& globals, Selected& selected);
 void add_documentation(CLI::App& app, Selected& selected);
 

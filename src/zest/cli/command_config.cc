@@ -27,10 +27,8 @@ struct ConfigOptions {
 };
 
 constexpr std::array kPeerOptions{
-    PeerOption{.name = "--enable-acl", .why = "POSIX ACLs"},
     PeerOption{.name = "--tag", .takes_value = true, .why = "object tags"},
     PeerOption{.name = "--tier", .takes_value = true, .why = "storage tiers", .neutral = "0"},
-    PeerOption{.name = "--user-group-quota", .why = "user and group quotas"},
     PeerOption{.name = "--changelog", .why = "the change log"},
     PeerOption{.name = "--changelog-max-age", .takes_value = true, .why = "the change log"},
     PeerOption{.name = "--changelog-max-lines", .takes_value = true, .why = "the change log"},
@@ -108,6 +106,11 @@ void add_config(CLI::App& app, Globals& globals, Selected& selected) {
                    "Newest version that may connect")
       ->type_name("VERSION");
   add_switch(*command, "--dir-stats", changes.dir_stats, "Keep statistics of each directory");
+  add_switch(*command, "--user-group-quota", changes.user_group_quota,
+             "Count what users and groups have; switching it on counts the whole volume");
+  add_switch(*command, "--enable-acl", changes.enable_acl,
+             "POSIX ACLs (setfacl); cannot be switched off again. Mounts that are there already "
+             "enforce them when they are mounted anew");
   command->add_flag("--encrypt-secret", changes.encrypt_secret,
                     "Encrypt secrets that are stored as plain text");
   command->add_flag("-y,--yes", options->yes, "Accepted for scripts: nothing is asked anyway");

@@ -33,7 +33,6 @@ constexpr std::array kPeerOptions{
                .takes_value = true,
                .why = "encryption of data",
                .neutral = "aes256gcm-rsa"},
-    PeerOption{.name = "--enable-acl", .why = "POSIX ACLs"},
     PeerOption{.name = "--tag", .takes_value = true, .why = "object tags"},
     PeerOption{.name = "--ranger-rest-url", .takes_value = true, .why = "Apache Ranger"},
     PeerOption{.name = "--ranger-service", .takes_value = true, .why = "Apache Ranger"},
@@ -126,6 +125,8 @@ void add_format(CLI::App& app, Globals& globals, Selected& selected) {
   command->add_option("--compress", changes.compression, "Compression of blocks: none, lz4 or zstd")
       ->type_name("METHOD");
   add_switch(*command, "--hash-prefix", changes.hash_prefix, "Spread objects over hashed prefixes");
+  add_switch(*command, "--enable-acl", changes.enable_acl,
+             "POSIX ACLs (setfacl); cannot be switched off again");
   command->add_flag("--force", options->request.force,
                     "Change what normally cannot change, and use a storage that is not empty");
   command->add_flag("--no-update", options->request.no_update,

@@ -67,19 +67,12 @@ Result<void> check_features(Setting const& setting, bool read_only) {
         fmt::format("volume {} uses {}, which this version does not support yet: {}", setting.name,
                     feature, why));
   };
-  if (setting.enable_acl) {
-    return refuse("POSIX ACLs (EnableACL)", "it would grant access that the ACLs deny");
-  }
   if (read_only) {
     return {};
   }
   if (setting.change_log) {
     return refuse("a change log (ChangeLog)",
                   "its changes would be missing there; a --read-only mount works");
-  }
-  if (setting.user_group_quota) {
-    return refuse("user and group quotas (UserGroupQuota)",
-                  "it would not count what users write; a --read-only mount works");
   }
   return {};
 }

@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 #include <sys/resource.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -12,6 +11,7 @@
 #include <utility>
 
 #include "zest/admin/file_info.h"
+#include "zest/admin/make_directories.h"
 #include "zest/admin/volume.h"
 #include "zest/cli/environment.h"
 #include "zest/object/check_store.h"
@@ -31,19 +31,6 @@ double cpu_seconds() {
     return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) / 1e6;
   };
   return seconds(usage.ru_utime) + seconds(usage.ru_stime);
-}
-
-/// Components of `path` without empty ones.
-std::vector<std::string_view> components(std::string_view path) {
-  std::vector<std::string_view> parts;
-  while (!path.empty()) {
-    auto const end = std::min(path.find('/'), path.size());
-    if (end > 0) {
-      parts.push_back(path.substr(0, end));
-    }
-    path.remove_prefix(std::min(end + 1, path.size()));
-  }
-  return parts;
 }
 
 }  // namespace
@@ -100,45 +87,25 @@ Result<void> ServedVolume::open_data(Context const& ctx, MountRequest const& req
 }
 
 Result<void> ServedVolume::find_root(Context const& ctx, MountRequest const& request) {
-  if (components(request.subdir).empty()) {
+  if (request.subdir.find_first_not_of('/') == std::string::npos) {
     return {};
   }
   auto found = admin::resolve_path(ctx, *engine_, request.subdir);
   if (failed_with(found, Errc::noent) && !request.vfs.read_only) {
-    found = make_directories(ctx, request.subdir);
+    found = admin::make_directories(ctx,
+                                    {.engine = *engine_,
+                                     .setting = setting_,
+                                     .clock = clock_,
+                                     .rng = rng_,
+                                     .log = log_,
+                                     .metrics = metrics_},
+                                    request.subdir);
   }
   if (!found.ok()) {
     return std::move(found).error().with("--subdir " + request.subdir);
   }
   root_ = *found;
   return {};
-}
-
-/// Creates what is missing of `path`, as the peer does for --subdir.
-Result<Ino> ServedVolume::make_directories(Context const& ctx, std::string const& path) {
-  // Permission to create is what mounting as this user means; the file belongs to them.
-  Context owner;
-  owner.caller = {.uid = geteuid(), .gid = getegid(), .pid = 0, .groups = {}};
-  owner.deadline = ctx.deadline;
-  meta::Meta meta(*engine_, setting_, {.background_jobs = false}, clock_, rng_, log_, metrics_);
-  ZEST_CHECK(meta.start(owner));
-  auto made = [&]() -> Result<Ino> {
-    Ino at = kRootIno;
-    for (auto const name : components(path)) {
-      auto next = meta.lookup(owner, at, name);
-      if (failed_with(next, Errc::noent)) {
-        next = meta.mknod(owner,
-                          {.parent = at, .name = name, .type = FileType::directory, .mode = 0755});
-      }
-      if (!next.ok()) {
-        return std::move(next).error();
-      }
-      at = next->ino;
-    }
-    return at;
-  }();
-  ZEST_CHECK(meta.stop(owner));
-  return made;
 }
 
 Result<void> ServedVolume::start(Context const& ctx, MountRequest const& request) {
@@ -148,8 +115,10 @@ Result<void> ServedVolume::start(Context const& ctx, MountRequest const& request
                                        metrics_);
   ZEST_CHECK(meta_->start(ctx));
   meta_started_ = true;
+  auto vfs_config = request.vfs;
+  vfs_config.enable_acl = setting_.enable_acl;
   vfs_ = std::make_unique<vfs::Vfs>(
-      request.vfs,
+      std::move(vfs_config),
       vfs::Services{
           .meta = *meta_, .blocks = *blocks_, .rng = rng_, .log = log_, .metrics = metrics_});
   ZEST_CHECK(vfs_->start(ctx));

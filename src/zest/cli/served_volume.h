@@ -49,7 +49,6 @@ class ServedVolume {
   ServedVolume(MountRequest const& request, Logger& log);
   Result<void> open_data(Context const& ctx, MountRequest const& request);
   Result<void> find_root(Context const& ctx, MountRequest const& request);
-  Result<Ino> make_directories(Context const& ctx, std::string const& path);
   Result<void> start(Context const& ctx, MountRequest const& request);
   void add_gauges();
 

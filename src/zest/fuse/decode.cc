@@ -297,7 +297,9 @@ Result<Request> decode_setxattr(RawRequest const& raw, DecodeOptions const& opti
   if (name.empty() || in.size > rest.size()) {
     return Errc::inval;
   }
-  return Request(Setxattr{node(raw), name, as_text(rest.first(in.size)), in.flags});
+  auto const kill_setgid =
+      options.setxattr_ext && (in.setxattr_flags & FUSE_SETXATTR_ACL_KILL_SGID) != 0;
+  return Request(Setxattr{node(raw), name, as_text(rest.first(in.size)), in.flags, kill_setgid});
 }
 
 Result<Request> decode_getxattr(RawRequest const& raw) {

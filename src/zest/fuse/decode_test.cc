@@ -213,6 +213,10 @@ TEST(Decode, SetxattrInBothLengths) {
   EXPECT_EQ(shorter.name, "user.a");
   EXPECT_EQ(shorter.value, std::string("\0b\1", 3));
   EXPECT_EQ(shorter.flags, 1u);
+  EXPECT_FALSE(longer.kill_setgid);
+  fuse_setxattr_in const acl{
+      .size = 3, .flags = 0, .setxattr_flags = FUSE_SETXATTR_ACL_KILL_SGID, .padding = 0};
+  EXPECT_TRUE(decoded<Setxattr>(make_request(FUSE_SETXATTR, bytes_of(acl) + rest)).kill_setgid);
 }
 
 TEST(Decode, LocksKeepOwnerRangeAndKind) {

@@ -257,7 +257,8 @@ struct Dispatcher::Call {
     return xattr_reply(std::move(value), in.size);
   }
   Result<Reply> operator()(Setxattr const& in) const {
-    ZEST_CHECK(vfs.setxattr(ctx, in.ino, in.name, in.value, in.flags));
+    auto const flags = in.flags | (in.kill_setgid ? meta::kXattrKillSetgid : 0U);
+    ZEST_CHECK(vfs.setxattr(ctx, in.ino, in.name, in.value, flags));
     return Reply{};
   }
   Result<Reply> operator()(Listxattr const& in) const {

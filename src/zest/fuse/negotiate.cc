@@ -34,6 +34,9 @@ constexpr std::uint64_t wanted_flags(InitWish const& wish) noexcept {
   if (wish.writeback_cache) {
     flags |= FUSE_WRITEBACK_CACHE;
   }
+  if (wish.posix_acl) {
+    flags |= FUSE_POSIX_ACL;  // the kernel asks for ACLs and enforces them
+  }
   if (wish.over_io_uring) {
     flags |= abi::kInitOverIoUring;
   }

@@ -12,6 +12,7 @@ namespace zest::fuse {
 struct InitWish {
   std::uint32_t max_io = 1u << 20;  ///< bytes
   bool writeback_cache = false;
+  bool posix_acl = false;
   bool over_io_uring = false;
   std::uint16_t max_background = 128;
 };

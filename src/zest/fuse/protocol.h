@@ -141,6 +141,7 @@ struct Setxattr {
   std::string_view name;
   std::string_view value;
   std::uint32_t flags = 0;
+  bool kill_setgid = false;  ///< an ACL is set by somebody who may not keep the setgid bit
 };
 struct Getxattr {
   Ino ino;

@@ -158,11 +158,12 @@ TEST(Negotiate, TakesOnlyWhatBothHave) {
   EXPECT_EQ(reply->out.max_write, 1u << 20);
   EXPECT_EQ(reply->out.time_gran, 1u);
   EXPECT_FALSE(reply->agreed.over_io_uring);
-  reply = negotiate(init, {.writeback_cache = true, .over_io_uring = true});
+  reply = negotiate(init, {.writeback_cache = true, .posix_acl = true, .over_io_uring = true});
   ASSERT_OK(reply);
   EXPECT_TRUE(reply->agreed.over_io_uring);
   EXPECT_EQ(reply->out.flags2, 1u << 9);
   EXPECT_NE(reply->out.flags & FUSE_WRITEBACK_CACHE, 0u);
+  EXPECT_NE(reply->out.flags & FUSE_POSIX_ACL, 0u);
 }
 
 TEST(Negotiate, OldKernelsAreRefusedAndNewOnesAskedAgain) {

@@ -220,9 +220,14 @@ Result<void> FuseSession::Impl::attach(bool over_io_uring) {
   auto result = [&]() -> Result<void> {
     ZEST_TRY(auto agreed, handshake(device.get(), {.max_io = config.max_io,
                                                    .writeback_cache = config.writeback_cache,
+                                                   .posix_acl = vfs.config().enable_acl,
                                                    .over_io_uring = over_io_uring}));
     if (over_io_uring && !agreed.over_io_uring) {
       return Error(Errc::notsup, Fault::semantic, "the kernel doesn't offer it");
+    }
+    if (vfs.config().enable_acl && (agreed.flags & FUSE_POSIX_ACL) == 0) {
+      return Error(Errc::notsup, Fault::semantic,
+                   "the volume has POSIX ACLs, which this kernel's FUSE cannot enforce");
     }
     ZEST_CHECK(start_transports(agreed));
     return {};

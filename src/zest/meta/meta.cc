@@ -28,11 +28,14 @@ Meta::Impl::Impl(Engine& engine_in, Setting setting_in, MetaConfig config_in, Cl
       rng(rng_in),
       log(log_in),
       statistics(engine_in),
+      quotas(engine_in, log_in),
       runner(engine_in, clock_in, rng_in, metrics, statistics),
       inodes(engine_in, IdKind::inode, kInodeBatch),
       slices(engine_in, IdKind::slice, kSliceBatch),
       session(engine_in, runner, clock_in, log_in, session_config(config)),
       setting(std::make_shared<Setting const>(std::move(setting_in))) {
+  configure_quotas();
+  runner.count_in(quotas);
   if (engine.capabilities().invalidation_pushes) {
     runner.hints().expect_pushes();
     engine.set_listener(&runner.hints());
@@ -62,9 +65,12 @@ std::shared_ptr<Setting const> Meta::Impl::current_setting() const {
   return setting;
 }
 
-VolumeView Meta::Impl::view() const {
+VolumeView Meta::Impl::view() {
   auto const current = current_setting();
   VolumeView view{.session = session.id(), .dir_stats = current->dir_stats, .trash = Ino{}};
+  if (quotas.active()) {
+    view.quotas = &quotas;
+  }
   if (current->capacity_bytes > 0 || current->inodes > 0) {
     auto const usage = statistics.known();
     if (current->capacity_bytes > 0) {
@@ -228,12 +234,16 @@ Result<RenameReply> Meta::rename(Context const& ctx, RenameRequest const& reques
   auto mapped = request;
   mapped.parent = impl_->inside(request.parent);
   mapped.new_parent = impl_->inside(request.new_parent);
-  ZEST_TRY(auto const view, impl_->view_with_trash(ctx, false));
+  ZEST_TRY(auto view, impl_->view_with_trash(ctx, false));
+  ZEST_CHECK(impl_->measure_move(ctx, mapped, view));
   OpenFiles::Deletion deletion(impl_->open_files);
   ZEST_TRY(auto reply, impl_->runner.run_hinted(ctx, [&](Txn& txn) {
     return ops::rename(txn, view, mapped, deletion);
   }));
   impl_->open_files.forget(reply.ino);
+  if (reply.attr.type == FileType::directory || (request.flags & kRenameExchange) != 0) {
+    impl_->quotas.forget_parents();
+  }
   if (reply.replaced.has_value()) {
     ZEST_TRY(reply.replaced, impl_->after_drop(ctx, deletion, *reply.replaced));
   }
@@ -260,7 +270,9 @@ Result<DirPage> Meta::readdir(Context const& ctx, ListDir const& request) {
     if (dir.type != FileType::directory) {
       return Errc::notdir;
     }
-    ZEST_CHECK(check_access(ctx.caller, dir, request.attrs ? kRead | kExecute : 0U | kRead));
+    auto const mask = request.attrs ? kRead | kExecute : 0U | kRead;
+    ZEST_TRY(auto const seen, impl_->judged(ctx, dir, mask));
+    ZEST_CHECK(check_access(ctx.caller, seen, mask));
     impl_->touch_atime(ctx, mapped.dir, dir);
   }
   auto& hints = impl_->runner.hints();
@@ -341,7 +353,8 @@ Result<void> Meta::access(Context const& ctx, Ino ino, std::uint32_t mask) {
   if ((mask & kWrite) != 0 && (node.flags & kFlagImmutable) != 0) {
     return Errc::perm;
   }
-  return check_mode(ctx.caller, node, mask);
+  ZEST_TRY(auto const seen, impl_->runner.acls().judge(ctx, node, mask));
+  return check_mode(ctx.caller, seen, mask);
 }
 
 }  // namespace zest::meta

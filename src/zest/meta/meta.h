@@ -131,7 +131,15 @@ struct WriteSliceReply {
   WallTime replaced_mtime;
 };
 
-enum XattrFlag : std::uint32_t { kXattrCreate = 1, kXattrReplace = 2 };
+enum XattrFlag : std::uint32_t {
+  kXattrCreate = 1,
+  kXattrReplace = 2,
+  /// With an ACL: the caller may not keep the file's setgid bit (the kernel has looked).
+  kXattrKillSetgid = 1u << 16,
+};
+/// The attributes that hold POSIX ACLs.
+constexpr std::string_view kAccessAclXattr = "system.posix_acl_access";
+constexpr std::string_view kDefaultAclXattr = "system.posix_acl_default";
 
 struct LockRequest {
   Ino ino;
@@ -195,7 +203,8 @@ class Meta {
   Result<Attr> truncate(Context const& ctx, Ino ino, std::uint64_t length, bool by_handle);
   Result<Attr> fallocate(Context const& ctx, FallocateRequest const& request);
   Result<void> access(Context const& ctx, Ino ino, std::uint32_t mask);
-  Result<StatfsReply> statfs(Context const& ctx);
+  /// Space and inodes of the volume, or of the quotas above `ino`.
+  Result<StatfsReply> statfs(Context const& ctx, Ino ino = kRootIno);
 
   // ---- open files
   /// Counts an open of a regular file; `flags` are O_*. Checks immutable / append / trash rules.
@@ -240,7 +249,7 @@ class Meta {
   /// call until empty).
   Result<std::vector<UnlinkReply>> expire_trash(Context const& ctx, std::size_t limit);
 
-  // ---- extended attributes
+  // ---- extended attributes; the two with ACLs read and set rules (format/05 §11)
   Result<std::string> getxattr(Context const& ctx, Ino ino, std::string_view name);
   Result<void> setxattr(Context const& ctx, Ino ino, std::string_view name, std::string_view value,
                         std::uint32_t flags);

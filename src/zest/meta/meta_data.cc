@@ -1,4 +1,4 @@
-// The facade: open files, slices, deleted data, extended attributes.
+// The facade: open files, slices, deleted data.
 #include <algorithm>
 #include <chrono>
 #include <utility>
@@ -26,7 +26,8 @@ Result<Attr> Meta::open(Context const& ctx, Ino ino, std::uint32_t flags) {
   auto node = impl_->runner.run(ctx, [&](Txn& txn) { return txn.node(impl_->inside(ino)); });
   if (node.ok()) {
     impl_->open_files.remember(ino, *node);
-    if (auto allowed = check_open(ctx.caller, *node, flags); !allowed.ok()) {
+    auto allowed = impl_->check_open(ctx, *node, flags);
+    if (!allowed.ok()) {
       node = std::move(allowed).error();
     }
   }
@@ -160,37 +161,6 @@ Result<std::vector<DelayedSlice>> Meta::garbage_slices(Context const& ctx, std::
 Result<bool> Meta::take_lease(Context const& ctx, Lease lease, Duration interval) {
   ZEST_CHECK(impl_->check_writable());
   return impl_->take_lease(ctx, lease, interval);
-}
-
-Result<std::string> Meta::getxattr(Context const& ctx, Ino ino, std::string_view name) {
-  ops::XattrRequest const request{.ino = impl_->inside(ino), .name = name, .value = {}};
-  return impl_->runner.run(ctx, [&](Txn& txn) { return ops::getxattr(txn, request); });
-}
-
-Result<void> Meta::setxattr(Context const& ctx, Ino ino, std::string_view name,
-                            std::string_view value, std::uint32_t flags) {
-  ZEST_CHECK(impl_->check_writable());
-  ops::XattrRequest const request{
-      .ino = impl_->inside(ino), .name = name, .value = value, .flags = flags};
-  ZEST_CHECK(impl_->runner.run(ctx, [&](Txn& txn) { return ops::setxattr(txn, request); }));
-  impl_->open_files.forget(request.ino);
-  return {};
-}
-
-Result<std::vector<std::string>> Meta::listxattr(Context const& ctx, Ino ino) {
-  ZEST_TRY(auto names, impl_->engine.list_xattrs(ctx, impl_->inside(ino)));
-  if (names.empty()) {
-    ZEST_CHECK(getattr(ctx, ino));  // Nothing there may mean that the inode is not.
-  }
-  return names;
-}
-
-Result<void> Meta::removexattr(Context const& ctx, Ino ino, std::string_view name) {
-  ZEST_CHECK(impl_->check_writable());
-  ops::XattrRequest const request{.ino = impl_->inside(ino), .name = name, .value = {}};
-  ZEST_CHECK(impl_->runner.run(ctx, [&](Txn& txn) { return ops::removexattr(txn, request); }));
-  impl_->open_files.forget(request.ino);
-  return {};
 }
 
 }  // namespace zest::meta

@@ -12,6 +12,7 @@
 #include "zest/meta/meta.h"
 #include "zest/meta/open_files.h"
 #include "zest/meta/ops/ops.h"
+#include "zest/meta/quotas.h"
 #include "zest/meta/runner.h"
 #include "zest/meta/session.h"
 #include "zest/meta/statistics.h"
@@ -36,7 +37,13 @@ struct Meta::Impl {
   Result<void> check_writable() const;
   [[nodiscard]] std::shared_ptr<Setting const> current_setting() const;
   /// What bodies decide with; without the trash.
-  [[nodiscard]] VolumeView view() const;
+  [[nodiscard]] VolumeView view();
+  /// What a rename moves, where quotas notice it.
+  Result<void> measure_move(Context const& ctx, RenameRequest const& request, VolumeView& view);
+  /// What lies below a directory entry; nothing for other entries.
+  Result<Usage> usage_below(Context const& ctx, EdgeKey const& entry);
+  /// Which kinds of quotas the Setting wants.
+  void configure_quotas();
   /// The same with the hourly trash directory, made if need be, unless `skip_trash`.
   Result<VolumeView> view_with_trash(Context const& ctx, bool skip_trash);
   Result<Ino> trash_dir_now(Context const& ctx);
@@ -51,11 +58,17 @@ struct Meta::Impl {
   /// atime by the mount's mode; failures are no error of the reader.
   void touch_atime(Context const& ctx, Ino ino, Attr const& node);
 
+  /// The node as its access ACL shows it to the caller, where permissions are ours to check.
+  Result<Attr> judged(Context const& ctx, Attr const& node, std::uint32_t mask);
+  Result<void> check_open(Context const& ctx, Attr const& node, std::uint32_t flags);
+  Result<void> set_acl(Context const& ctx, ops::AclRequest const& request);
+
   Result<void> start(Context const& ctx);
   Result<void> stop(Context const& ctx);
   void heartbeat_loop();
   void heartbeat(Context const& ctx);
   void flush_loop();
+  Result<void> flush_counts(Context const& ctx);
   Result<void> reload_setting(Context const& ctx);
   Result<bool> take_lease(Context const& ctx, Lease lease, Duration interval);
   [[nodiscard]] Duration jittered(Duration duration);
@@ -67,6 +80,7 @@ struct Meta::Impl {
   Logger& log;
 
   Statistics statistics;
+  Quotas quotas;
   Runner runner;
   IdAllocator inodes;
   IdAllocator slices;
@@ -77,6 +91,7 @@ struct Meta::Impl {
   std::atomic<bool> dead{false};
   Scope jobs;
   bool started = false;
+  bool knows_quotas = false;  ///< set before the heartbeat starts
 
   mutable std::mutex mutex;
   std::shared_ptr<Setting const> setting;  ///< shared with readers while it is replaced

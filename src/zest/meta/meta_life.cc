@@ -15,9 +15,8 @@ using std::chrono::seconds;
 constexpr Duration kFlushPeriod = seconds(1);
 // A read-only mount, or one that never expires, looks at the Setting this often.
 constexpr Duration kHeartbeatDefault = seconds(12);
-// An inode count that grows by itself where there is no limit, as the peer shows it.
-constexpr std::uint64_t kInodesShown = 10ULL << 20;
-constexpr std::uint64_t kSpaceShown = 1ULL << 50;
+// The same for quotas, in flush periods.
+constexpr unsigned kFlushesPerQuotaFlush = 3;
 
 Context job_context(Scope const& jobs, TimePoint deadline) {
   Context ctx;
@@ -66,6 +65,7 @@ Result<void> Meta::Impl::reload_setting(Context const& ctx) {
     std::lock_guard const lock(mutex);
     setting = std::move(next);
   }
+  configure_quotas();
   return {};
 }
 
@@ -81,6 +81,9 @@ void Meta::Impl::heartbeat(Context const& ctx) {
   }
   report("setting", reload_setting(ctx));
   auto usage = statistics.refresh(ctx);
+  if (knows_quotas) {
+    report("quotas", quotas.load(ctx));
+  }
   report("usage", usage.ok() ? Result<void>() : Result<void>(std::move(usage).error()));
   if (config.background_jobs && session.id().value != 0 && alive()) {
     auto leased = take_lease(ctx, Lease::cleanup_sessions, config.heartbeat * 9 / 10);
@@ -105,12 +108,24 @@ void Meta::Impl::heartbeat_loop() {
 void Meta::Impl::flush_loop() {
   auto& loop = *Loop::current();
   auto const ctx = job_context(jobs, kNever);
-  while (loop.sleep_for(ctx, kFlushPeriod).ok()) {
+  for (unsigned round = 1; loop.sleep_for(ctx, kFlushPeriod).ok(); ++round) {
     auto flushed = statistics.flush(ctx);
+    if (flushed.ok() && round % kFlushesPerQuotaFlush == 0) {
+      flushed = quotas.flush(ctx);
+    }
     if (!flushed.ok() && !ctx.stop.stop_requested()) {
       log.warn("usage could not be written, trying again", {{"error", flushed.error().text()}});
     }
   }
+}
+
+Result<void> Meta::Impl::flush_counts(Context const& ctx) {
+  auto flushed = statistics.flush(ctx);
+  auto accounts = quotas.flush(ctx);
+  if (!flushed.ok()) {
+    return flushed;
+  }
+  return accounts;
 }
 
 Result<void> Meta::Impl::start(Context const& ctx) {
@@ -118,6 +133,15 @@ Result<void> Meta::Impl::start(Context const& ctx) {
     return Error(Errc::inval, Fault::bug, "metadata client is started twice");
   }
   ZEST_CHECK(statistics.refresh(ctx));
+  auto loaded = quotas.load(ctx);
+  if (!loaded.ok() && !config.read_only) {
+    return loaded;
+  }
+  if (!loaded.ok()) {
+    // A volume of an older client may lack them, and a read-only client adds nothing to it.
+    log.info("quotas are not shown", {{"error", loaded.error().text()}});
+  }
+  knows_quotas = loaded.ok();
   if (!config.read_only) {
     ZEST_CHECK(session.open(ctx));
     jobs.spawn([this] { flush_loop(); });
@@ -134,11 +158,11 @@ Result<void> Meta::Impl::stop(Context const& ctx) {
     return {};
   }
   started = false;
-  auto flushed = statistics.flush(ctx);
+  auto flushed = flush_counts(ctx);
   auto closed = session.close(ctx);
   // Deleting sustained inodes changed usage again.
   if (flushed.ok()) {
-    flushed = statistics.flush(ctx);
+    flushed = flush_counts(ctx);
   }
   if (!closed.ok()) {
     return closed;
@@ -153,30 +177,7 @@ Result<void> Meta::stop(Context const& ctx) {
   return impl_->stop(ctx);
 }
 Result<void> Meta::flush_stats(Context const& ctx) {
-  return impl_->statistics.flush(ctx);
-}
-
-Result<StatfsReply> Meta::statfs(Context const& ctx) {
-  auto fresh = impl_->statistics.refresh(ctx);
-  auto const usage = fresh.ok() ? *fresh : impl_->statistics.known();
-  auto const setting = impl_->current_setting();
-  auto const space = static_cast<std::uint64_t>(usage.space);
-  auto const inodes = static_cast<std::uint64_t>(usage.inodes);
-  auto total = setting->capacity_bytes;
-  if (total == 0) {
-    for (total = kSpaceShown; space > total / 10 * 8; total *= 2) {
-    }
-  }
-  total = std::max(total, space);
-  auto available = setting->inodes > inodes ? setting->inodes - inodes : 0;
-  if (setting->inodes == 0) {
-    for (available = kInodesShown; inodes > available * 4; available *= 2) {
-    }
-  }
-  return StatfsReply{.total_space = total,
-                     .available_space = total - space,
-                     .used_inodes = inodes,
-                     .available_inodes = available};
+  return impl_->flush_counts(ctx);
 }
 
 }  // namespace zest::meta

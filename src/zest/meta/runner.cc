@@ -19,6 +19,7 @@ constexpr std::uint64_t kPauseUsMax = 50'000;
 Runner::Runner(Engine& engine, Clock const& clock, Rng& rng, Registry& metrics,
                Statistics& statistics)
     : engine_(engine),
+      acls_(engine),
       clock_(clock),
       rng_(rng),
       statistics_(statistics),
@@ -28,6 +29,7 @@ Runner::Runner(Engine& engine, Clock const& clock, Rng& rng, Registry& metrics,
 Result<void> Runner::attempts(Context const& ctx, Body const& body, HintUse use) {
   for (unsigned attempt = 0; attempt < kAttemptsMax;) {
     Txn txn(engine_, ctx, clock_.wall(), attempt, hints_, use);
+    txn.use_acls(acls_);
     auto result = body(txn);
     if (use == HintUse::any && txn.hinted() && (!result.ok() || txn.pending().changes.empty())) {
       use = HintUse::none;
@@ -38,6 +40,9 @@ Result<void> Runner::attempts(Context const& ctx, Body const& body, HintUse use)
     }
     if (result.ok()) {
       hints_.committed(txn.pending());
+      if (quotas_ != nullptr && quotas_->active()) {
+        quotas_->add(ctx, txn.dir_stats(), txn.quota_changes());
+      }
       if (statistics_.add(txn.pending().usage, txn.dir_stats())) {
         // The operation is done; a failed flush is tried again by the flusher.
         static_cast<void>(statistics_.flush(ctx).ok());

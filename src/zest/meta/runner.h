@@ -21,6 +21,7 @@
 #include "zest/base/metrics.h"
 #include "zest/base/result.h"
 #include "zest/base/rng.h"
+#include "zest/meta/acl_rules.h"
 #include "zest/meta/engine.h"
 #include "zest/meta/statistics.h"
 #include "zest/meta/txn.h"
@@ -56,6 +57,10 @@ class Runner {
   }
 
   [[nodiscard]] RecordHints& hints() noexcept { return hints_; }
+  /// The rules that bodies see.
+  [[nodiscard]] AclRules& acls() noexcept { return acls_; }
+  /// Quotas that hear of every commit; they outlive the runner.
+  void count_in(Quotas& quotas) noexcept { quotas_ = &quotas; }
 
  private:
   using Body = std::function<Result<void>(Txn&)>;
@@ -86,6 +91,8 @@ class Runner {
   Result<void> commit(Context const& ctx, Txn const& txn);
 
   Engine& engine_;
+  AclRules acls_;
+  Quotas* quotas_ = nullptr;
   Clock const& clock_;
   Rng& rng_;
   Statistics& statistics_;

@@ -93,6 +93,12 @@ void Txn::add_dir_stat(Ino dir, DirStat const& delta) {
   sum.inodes += delta.inodes;
 }
 
+void Txn::add_tree_usage(Ino dir, Usage const& delta) {
+  auto& sum = quota_changes_.trees[dir];
+  sum.space += delta.space;
+  sum.inodes += delta.inodes;
+}
+
 Result<Value const*> Txn::lookup(Key key) {
   auto found = read_.find(key);
   if (found == read_.end()) {

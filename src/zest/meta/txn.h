@@ -13,9 +13,12 @@
 #include <utility>
 #include <vector>
 
+#include "zest/base/assert.h"
 #include "zest/base/context.h"
 #include "zest/base/result.h"
+#include "zest/meta/acl_rules.h"
 #include "zest/meta/engine.h"
+#include "zest/meta/quotas.h"
 #include "zest/meta/record.h"
 #include "zest/meta/record_hints.h"
 
@@ -65,6 +68,12 @@ class Txn {
   Result<ChunkPage> list_chunks(ChunkKey from, std::size_t limit) {
     return engine_.list_chunks(ctx_, from, limit);
   }
+  /// ACL rules, which never change: reading and storing them is not part of the transaction.
+  void use_acls(AclRules& acls) noexcept { acls_ = &acls; }
+  [[nodiscard]] AclRules& acls() const {
+    ZEST_ASSERT(acls_ != nullptr);
+    return *acls_;
+  }
   /// True: something that was read came from the hints, and may be old.
   [[nodiscard]] bool hinted() const noexcept { return !hinted_.empty(); }
   /// Further fields to expect of a node that goes back to the caller: all but atime where it came
@@ -104,8 +113,17 @@ class Txn {
   /// commit.
   void add_dir_stat(Ino dir, DirStat const& delta);
 
+  /// What lies below a directory that `dir` gained or lost by a move; for quotas, whose use is
+  /// summed likewise.
+  void add_tree_usage(Ino dir, Usage const& delta);
+  /// What an owner has more or less of.
+  void add_owner_usage(Attr const& node, Usage const& delta) {
+    quota_changes_.owners.push_back({.uid = node.uid, .gid = node.gid, .usage = delta});
+  }
+
   [[nodiscard]] Commit const& pending() const noexcept { return commit_; }
   [[nodiscard]] std::map<Ino, DirStat> const& dir_stats() const noexcept { return dir_stats_; }
+  [[nodiscard]] QuotaChanges const& quota_changes() const noexcept { return quota_changes_; }
 
  private:
   Result<Value const*> lookup(Key key);
@@ -118,12 +136,14 @@ class Txn {
   Context const& ctx_;
   WallTime now_;
   unsigned attempt_;
+  AclRules* acls_ = nullptr;
   RecordHints* hints_ = nullptr;
   HintUse use_ = HintUse::none;
   std::set<Ino> hinted_;  ///< nodes, and the directories of names
   std::map<Key, Value> read_;
   Commit commit_;
   std::map<Ino, DirStat> dir_stats_;
+  QuotaChanges quota_changes_;
 };
 
 }  // namespace zest::meta

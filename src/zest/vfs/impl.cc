@@ -199,6 +199,12 @@ Result<Attr> Vfs::Impl::truncate(Context const& ctx, Ino ino, std::uint64_t leng
   return *cut;
 }
 
+Result<void> Vfs::Impl::mode_changed(Context const& ctx, Ino ino, std::uint64_t before) {
+  ZEST_TRY(auto const attr, meta().getattr(ctx, ino));
+  changed(ino, attr, before);
+  return {};
+}
+
 Result<void> Vfs::Impl::kill_suidgid(FileState& file) {
   std::uint16_t mode = 0;
   {

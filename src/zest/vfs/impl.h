@@ -55,6 +55,8 @@ struct Vfs::Impl {
   void close_file(Ino ino);
   void deleted(meta::UnlinkReply const& reply);
   Result<Attr> truncate(Context const& ctx, Ino ino, std::uint64_t length, bool by_handle);
+  /// An ACL was set, which changes the mode: what is kept of the file learns it.
+  Result<void> mode_changed(Context const& ctx, Ino ino, std::uint64_t before);
   /// Drops setuid and setgid bits on behalf of the kernel, when the file has any.
   Result<void> kill_suidgid(FileState& file);
 

@@ -320,7 +320,8 @@ Result<void> Vfs::access(Context const& ctx, Ino ino, std::uint32_t mask) {
 
 Result<meta::StatfsReply> Vfs::statfs(Context const& ctx, Ino ino) {
   return impl_->traced(
-      ctx, "statfs", [&] { return impl_->meta().statfs(ctx); },
+      ctx, "statfs",
+      [&] { return impl_->meta().statfs(ctx, InternalFiles::owns(ino) ? kRootIno : ino); },
       [&](auto const&) { return describe_args(fmt::to_string(ino.value)); });
 }
 

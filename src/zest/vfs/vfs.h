@@ -36,6 +36,7 @@ struct VfsConfig {
   Duration dir_entry_timeout = std::chrono::seconds(1);
   Duration negative_timeout = Duration::zero();
   bool enable_xattr = false;
+  bool enable_acl = false;  ///< the volume has POSIX ACLs, and the kernel enforces them
   bool enable_ioctl = false;
   bool hide_internal = false;    ///< virtual files are not listed
   bool prefix_internal = false;  ///< virtual names start with .jfs

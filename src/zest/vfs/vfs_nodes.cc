@@ -74,13 +74,19 @@ namespace {
 /// otherwise: the kernel asks for security.capability each time.
 enum class XattrKind : std::uint8_t { stored, unsupported, invalid };
 
+bool is_acl_name(std::string_view name) noexcept {
+  return name == meta::kAccessAclXattr || name == meta::kDefaultAclXattr;
+}
+
 XattrKind xattr_kind(VfsConfig const& config, Ino ino, std::string_view name) {
   if (name.empty()) {
     return XattrKind::invalid;
   }
-  bool const special = name.starts_with("security.") || name == "system.posix_acl_access" ||
-                       name == "system.posix_acl_default";
-  if (!config.enable_xattr || special || InternalFiles::owns(ino)) {
+  if (is_acl_name(name)) {
+    return config.enable_acl && !InternalFiles::owns(ino) ? XattrKind::stored
+                                                          : XattrKind::unsupported;
+  }
+  if (!config.enable_xattr || name.starts_with("security.") || InternalFiles::owns(ino)) {
     return XattrKind::unsupported;
   }
   return XattrKind::stored;
@@ -121,7 +127,9 @@ Result<void> Vfs::setxattr(Context const& ctx, Ino ino, std::string_view name,
         if (name.size() > kXattrNameMax || value.size() > kXattrValueMax) {
           return Errc::range;
         }
-        return impl.meta().setxattr(ctx, ino, name, value, flags);
+        auto const before = impl.env.epoch.load();
+        ZEST_CHECK(impl.meta().setxattr(ctx, ino, name, value, flags));
+        return is_acl_name(name) ? impl.mode_changed(ctx, ino, before) : Result<void>();
       },
       [&](auto const&) {
         return describe_args(fmt::format("{},{},{},{}", ino.value, name, value.size(), flags));
@@ -134,12 +142,15 @@ Result<std::string> Vfs::listxattr(Context const& ctx, Ino ino) {
       ctx, "listxattr",
       [&]() -> Result<std::string> {
         std::string out;
-        if (!impl.env.config.enable_xattr || InternalFiles::owns(ino)) {
+        auto const& config = impl.env.config;
+        if ((!config.enable_xattr && !config.enable_acl) || InternalFiles::owns(ino)) {
           return out;
         }
         ZEST_TRY(auto const names, impl.meta().listxattr(ctx, ino));
         for (auto const& name : names) {
-          out.append(name).push_back('\0');
+          if (is_acl_name(name) ? config.enable_acl : config.enable_xattr) {
+            out.append(name).push_back('\0');
+          }
         }
         return out;
       },

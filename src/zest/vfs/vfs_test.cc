@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <set>
 
+#include "zest/format/acl.h"
 #include "zest/vfs/vfs_fixture.h"
 
 namespace zest {
@@ -385,6 +386,40 @@ TEST(Vfs, XattrSwitch) {
     ASSERT_OK(flags);
     EXPECT_EQ(*flags, 0x31u);
     ASSERT_ERRC(with.fs.set_flags(ctx, ino, 0x40), Errc::notsup);
+  });
+}
+
+// Goal: ACLs have a switch of their own, and what is kept of an open file learns the new mode.
+TEST(Vfs, AclsAreAttributesOfTheirOwn) {
+  run_simulated([] {
+    Volume volume;
+    volume.setting.enable_acl = true;
+    ClientOptions options;
+    options.vfs.enable_xattr = false;
+    options.vfs.enable_acl = true;
+    Client client(volume, options);
+    auto const ino = client.make_file("f");
+    auto const& ctx = client.ctx;
+    auto const opened = client.fs.open(ctx, ino, O_RDWR);
+    ASSERT_OK(opened);
+    // u::rw-,u:7:r--,g::r--,m::r--,o::---
+    AclRule const rule{
+        .owner = 6, .group = 4, .mask = 4, .other = 0, .named_users = {{.id = 7, .perm = 4}}};
+    auto const value = build_acl_xattr(rule);
+    ASSERT_OK(client.fs.setxattr(ctx, ino, meta::kAccessAclXattr, value, 0));
+    auto const attr = client.fs.getattr(ctx, ino, opened->handle);
+    ASSERT_OK(attr);
+    EXPECT_EQ(attr->attr.mode, 0640);
+    auto const read = client.fs.getxattr(ctx, ino, meta::kAccessAclXattr);
+    ASSERT_OK(read);
+    EXPECT_EQ(*read, value);
+    auto const names = client.fs.listxattr(ctx, ino);
+    ASSERT_OK(names);
+    EXPECT_EQ(*names, std::string(meta::kAccessAclXattr) + '\0');
+    ASSERT_ERRC(client.fs.setxattr(ctx, ino, "user.a", "1", 0), Errc::notsup);
+    ASSERT_OK(client.fs.removexattr(ctx, ino, meta::kAccessAclXattr));
+    ASSERT_ERRC(client.fs.getxattr(ctx, ino, meta::kAccessAclXattr), Errc::nodata);
+    client.fs.release(ctx, opened->handle, std::nullopt);
   });
 }
 

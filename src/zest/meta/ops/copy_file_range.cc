@@ -92,7 +92,7 @@ Result<std::map<std::uint64_t, Slices>> collect(Txn& txn, Copy const& copy) {
   return chunks;
 }
 
-Result<void> check_files(Txn const& txn, CopyRangeRequest const& request, Attr const& in,
+Result<void> check_files(Txn& txn, CopyRangeRequest const& request, Attr const& in,
                          Attr const& out) {
   for (auto const* node : {&in, &out}) {
     if (node->type == FileType::directory) {
@@ -102,8 +102,8 @@ Result<void> check_files(Txn const& txn, CopyRangeRequest const& request, Attr c
       return Errc::inval;
     }
   }
-  ZEST_CHECK(check_access(txn.caller(), in, kRead));
-  ZEST_CHECK(check_access(txn.caller(), out, kWrite));
+  ZEST_CHECK(check_permission(txn, request.in, in, kRead));
+  ZEST_CHECK(check_permission(txn, request.out, out, kWrite));
   ZEST_CHECK(check_node_flags(out));
   auto const apart = request.offset_in + request.length <= request.offset_out ||
                      request.offset_out + request.length <= request.offset_in;
@@ -119,8 +119,8 @@ Result<void> check_files(Txn const& txn, CopyRangeRequest const& request, Attr c
 /// slices. At most 4 GiB a call.
 ///
 /// Errors, in this order: EFBIG, ENOENT, EISDIR, EINVAL (no regular file), EACCES, EPERM
-/// (immutable, append-only), EINVAL (overlapping ranges of one file), ENOSPC. Trips: 2 fetches, 1
-/// commit.
+/// (immutable, append-only), EINVAL (overlapping ranges of one file), EDQUOT, ENOSPC. Trips: 2
+/// fetches, 1 commit.
 Result<CopyRangeReply> copy_file_range(Txn& txn, VolumeView const& view,
                                        CopyRangeRequest const& request) {
   for (auto const offset : {request.offset_in, request.offset_out}) {

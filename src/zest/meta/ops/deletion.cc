@@ -13,7 +13,7 @@ Result<UnlinkReply> delete_sustained(Txn& txn, SessionId session, Ino ino) {
   if (!node.has_value() || node->nlink > 0) {
     return UnlinkReply{.ino = ino};
   }
-  txn.expect_node(ino, kNlink | kLength | kType);
+  txn.expect_node(ino, kNlink | kLength | kType | kOwner);
   destroy_node(txn, ino, *node);
   return UnlinkReply{.ino = ino, .data_unused = true, .length = node->length};
 }

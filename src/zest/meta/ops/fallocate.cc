@@ -38,7 +38,7 @@ Result<void> check_request(FallocateRequest const& request) {
 ///
 /// Errors, in this order: ENOTSUP (collapse, insert, unknown modes), EINVAL (modes together, length
 /// 0), EFBIG, ENOENT, EPIPE (FIFO), EISDIR, EPERM (other types, immutable, append-only unless only
-/// keep-size), EACCES, ENOSPC. Trips: 1 fetch, 1 commit.
+/// keep-size), EACCES, EDQUOT, ENOSPC. Trips: 1 fetch, 1 commit.
 Result<Attr> fallocate(Txn& txn, VolumeView const& view, FallocateRequest const& request) {
   ZEST_CHECK(check_request(request));
   ZEST_TRY(auto node, txn.node(request.ino));
@@ -54,7 +54,7 @@ Result<Attr> fallocate(Txn& txn, VolumeView const& view, FallocateRequest const&
   if ((node.flags & kFlagAppend) != 0 && (request.mode & ~kFallocKeepSize) != 0) {
     return Errc::perm;
   }
-  ZEST_CHECK(check_access(txn.caller(), node, kWrite));
+  ZEST_CHECK(check_permission(txn, request.ino, node, kWrite));
 
   auto const end = request.offset + request.length;
   auto const keep = (request.mode & kFallocKeepSize) != 0;

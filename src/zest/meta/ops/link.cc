@@ -2,6 +2,7 @@
 
 #include "zest/meta/ops/ops.h"
 #include "zest/meta/rules.h"
+#include "zest/meta/statistics.h"
 
 namespace zest::meta::ops {
 
@@ -9,7 +10,7 @@ namespace zest::meta::ops {
 ///
 /// Errors, in this order: names as mknod, ENOENT (file, or unlinked already), ENOENT / ENOTDIR /
 /// EPERM / EACCES (directory, as mknod), EEXIST, EPERM (file is a directory, immutable,
-/// append-only), EMLINK. Trips: 1 fetch, 1 commit.
+/// append-only), EMLINK, EDQUOT (directory). Trips: 1 fetch, 1 commit.
 Result<EntryReply> link(Txn& txn, VolumeView const& view, LinkRequest const& request) {
   ZEST_CHECK(check_new_name(request.parent, request.name));
   EdgeKey const edge{request.parent, std::string(request.name)};
@@ -19,7 +20,8 @@ Result<EntryReply> link(Txn& txn, VolumeView const& view, LinkRequest const& req
     return Errc::noent;  // Sustained: its last close deletes it whatever happens now.
   }
   ZEST_TRY(auto const dir, txn.node(request.parent));
-  ZEST_CHECK(check_add_entry(txn.caller(), request.parent, dir));
+  ZEST_TRY(auto const seen, judged(txn, request.parent, dir, kWrite | kExecute));
+  ZEST_CHECK(check_add_entry(txn.caller(), request.parent, seen));
   ZEST_TRY(auto const taken, txn.get(edge));
   if (taken.has_value()) {
     return Errc::exist;
@@ -30,6 +32,13 @@ Result<EntryReply> link(Txn& txn, VolumeView const& view, LinkRequest const& req
   ZEST_CHECK(check_node_flags(node));
   if (node.nlink == std::numeric_limits<std::uint32_t>::max()) {
     return Errc::mlink;
+  }
+
+  if (view.quotas != nullptr) {
+    // The volume and the owners have the file already; each directory counts every name.
+    auto const added = dir_stat_of(node);
+    ZEST_CHECK(view.quotas->check_dir(txn.context(), request.parent,
+                                      {.space = added.space, .inodes = added.inodes}));
   }
 
   txn.expect_node(request.parent, kAddEntryFields);

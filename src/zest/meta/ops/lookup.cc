@@ -9,7 +9,7 @@ Result<EntryReply> lookup_self_or_parent(Txn& txn, NameRequest const& request) {
   if (dir.type != FileType::directory) {
     return Errc::notdir;
   }
-  ZEST_CHECK(check_access(txn.caller(), dir, kExecute));
+  ZEST_CHECK(check_permission(txn, request.parent, dir, kExecute));
   if (request.name == ".") {
     return EntryReply{request.parent, dir};
   }
@@ -41,7 +41,7 @@ Result<EntryReply> lookup(Txn& txn, NameRequest const& request) {
     if (dir.type != FileType::directory) {
       return Errc::notdir;
     }
-    ZEST_CHECK(check_access(txn.caller(), dir, kExecute));
+    ZEST_CHECK(check_permission(txn, request.parent, dir, kExecute));
   }
   ZEST_TRY(auto const child, txn.get(key));
   if (!child.has_value()) {

@@ -43,8 +43,9 @@ Result<RenameReply> rename(Txn& txn, VolumeView const& view, RenameRequest const
 
 // ---- nodes
 /// setattr without its records: the node after the change, or the errno. Times are `now`'s.
+/// `may_write`: what the node's ACL says about it; absent = the mode bits decide.
 Result<Attr> apply_setattr(Caller const& caller, Attr const& node, SetattrRequest const& request,
-                           WallTime now);
+                           WallTime now, std::optional<bool> may_write = std::nullopt);
 Result<Attr> setattr(Txn& txn, SetattrRequest const& request);
 struct TruncateRequest {
   Ino ino;
@@ -98,6 +99,19 @@ struct XattrRequest {
 Result<std::string> getxattr(Txn& txn, XattrRequest const& request);
 Result<void> setxattr(Txn& txn, XattrRequest const& request);
 Result<void> removexattr(Txn& txn, XattrRequest const& request);
+
+// ---- POSIX ACLs
+enum class AclKind : std::uint8_t { access, default_for_children };
+struct AclRequest {
+  Ino ino;
+  AclKind kind = AclKind::access;
+  AclRule rule;  ///< an empty one removes the ACL
+  bool kill_setgid = false;
+};
+/// The value of the extended attribute; ENODATA without an ACL.
+Result<std::string> get_acl(Txn& txn, Ino ino, AclKind kind);
+/// The node with the new ACL; an access ACL changes the mode, too.
+Result<Attr> set_acl(Txn& txn, AclRequest const& request);
 
 // ---- locks
 /// One try of a lock call: empty = granted, else the owners in the way.

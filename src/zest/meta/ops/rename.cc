@@ -4,8 +4,11 @@
 // directory that changes its parent must not end up below itself: the chain of parents above the
 // destination is read, and each link of it is a condition. So two clients that move two directories
 // into one another at the same time cannot both succeed, wherever they are.
+#include <utility>
+
 #include "zest/meta/ops/ops.h"
 #include "zest/meta/rules.h"
+#include "zest/meta/statistics.h"
 
 namespace zest::meta::ops {
 namespace {
@@ -60,11 +63,12 @@ Result<Move> read_move(Txn& txn, RenameRequest const& request) {
   ZEST_CHECK(txn.fetch({NodeKey{request.parent}, NodeKey{request.new_parent}, from, to}));
   ZEST_TRY(auto const from_dir, txn.node(request.parent));
   ZEST_TRY(auto const to_dir, txn.node(request.new_parent));
-  for (auto const* dir : {&from_dir, &to_dir}) {
+  for (auto const& [ino, dir] :
+       {std::pair(request.parent, &from_dir), std::pair(request.new_parent, &to_dir)}) {
     if (dir->type != FileType::directory) {
       return Errc::notdir;
     }
-    ZEST_CHECK(check_access(txn.caller(), *dir, kExecute));
+    ZEST_CHECK(check_permission(txn, ino, *dir, kExecute));
   }
   ZEST_TRY(auto const source, txn.get(from));
   ZEST_TRY(auto const target, txn.get(to));
@@ -76,13 +80,13 @@ Result<Move> read_move(Txn& txn, RenameRequest const& request) {
 
 // A node that is about to get another name (and maybe parent): sticky bit, flags, and for a
 // directory the right to change its "..".
-Result<void> check_moved(Caller const& caller, Attr const& dir, Child const& child, bool same_dir) {
+Result<void> check_moved(Txn& txn, Attr const& dir, Child const& child, bool same_dir) {
   if (!child.attr.has_value()) {
     return {};
   }
-  ZEST_CHECK(check_take_node(caller, dir, *child.attr));
+  ZEST_CHECK(check_take_node(txn.caller(), dir, *child.attr));
   if (is_dir(child) && !same_dir) {
-    ZEST_CHECK(check_access(caller, *child.attr, kWrite));
+    ZEST_CHECK(check_permission(txn, child.entry.ino, *child.attr, kWrite));
   }
   return {};
 }
@@ -102,7 +106,6 @@ Result<void> check_types(Move const& move) {
 
 Result<void> check_move(Txn& txn, Move const& move) {
   auto const& request = move.request;
-  auto const& caller = txn.caller();
   if ((request.flags & kRenameNoReplace) != 0 && move.target.has_value()) {
     return Errc::exist;
   }
@@ -112,12 +115,15 @@ Result<void> check_move(Txn& txn, Move const& move) {
   if (request.parent == kTrashIno) {
     return Errc::perm;
   }
-  ZEST_CHECK(check_take_entry(caller, request.parent, move.from_dir));
-  ZEST_CHECK(check_add_entry(caller, request.new_parent, move.to_dir, move.restore()));
-  ZEST_CHECK(check_moved(caller, move.from_dir, move.source, move.same_dir()));
+  constexpr std::uint32_t kChange = kWrite | kExecute;
+  ZEST_TRY(auto const from_dir, judged(txn, request.parent, move.from_dir, kChange));
+  ZEST_TRY(auto const to_dir, judged(txn, request.new_parent, move.to_dir, kChange));
+  ZEST_CHECK(check_take_entry(txn.caller(), request.parent, from_dir));
+  ZEST_CHECK(check_add_entry(txn.caller(), request.new_parent, to_dir, move.restore()));
+  ZEST_CHECK(check_moved(txn, move.from_dir, move.source, move.same_dir()));
   if (move.target.has_value()) {
     ZEST_CHECK(check_node_flags(move.to_dir));
-    ZEST_CHECK(check_moved(caller, move.to_dir, *move.target, move.same_dir() || !move.exchange()));
+    ZEST_CHECK(check_moved(txn, move.to_dir, *move.target, move.same_dir() || !move.exchange()));
   }
   // Linux asks for cycles before it looks at the target's type.
   if (!move.same_dir() && is_dir(move.source)) {
@@ -152,6 +158,37 @@ void change_moved(Txn& txn, VolumeView const& view, Child const& child, Ino from
     }
   }
   txn.change(std::move(update));
+}
+
+Usage usage_of(Child const& child, Usage const& below) {
+  auto const stat = dir_stat_of(child.attr.value_or(Attr{}));
+  return {.space = stat.space + below.space, .inodes = stat.inodes + below.inodes};
+}
+
+// Directory quotas (format/05 §6): what both sides gain, then what each gets of the trees. The
+// entries themselves are counted with the statistics.
+Result<void> count_trees(Txn& txn, VolumeView const& view, Move const& move) {
+  if (view.quotas == nullptr || move.same_dir()) {
+    return {};
+  }
+  auto const [from, to] = std::pair(move.request.parent, move.request.new_parent);
+  auto const coming = usage_of(move.source, view.source_tree);
+  Usage leaving;
+  if (move.target.has_value()) {
+    leaving = usage_of(*move.target, view.target_tree);
+  }
+  Usage const gain{.space = coming.space - leaving.space, .inodes = coming.inodes - leaving.inodes};
+  ZEST_CHECK(view.quotas->check_move(txn.context(), {.from = from, .to = to}, gain));
+  Usage below{.space = view.source_tree.space, .inodes = view.source_tree.inodes};
+  if (move.exchange()) {
+    Usage const back{.space = -gain.space, .inodes = -gain.inodes};
+    ZEST_CHECK(view.quotas->check_move(txn.context(), {.from = to, .to = from}, back));
+    below.space -= view.target_tree.space;
+    below.inodes -= view.target_tree.inodes;
+  }
+  txn.add_tree_usage(from, {.space = -below.space, .inodes = -below.inodes});
+  txn.add_tree_usage(to, below);
+  return {};
 }
 
 // Times and link counts of both directories; `from_dirs` and `to_dirs` is how many subdirectories
@@ -212,8 +249,9 @@ void exchange(Txn& txn, VolumeView const& view, Move const& move) {
 /// ENOENT / ENOTDIR / EACCES (directories), ENOENT (source); success when both names are one file;
 /// EEXIST (NOREPLACE), ENOENT (EXCHANGE without target), EPERM / EACCES / ENOENT (directories,
 /// trash), EPERM (sticky, flags), EACCES ("..": write access to a directory that is moved), EINVAL
-/// (into itself), ENOTDIR, EISDIR, ENOTEMPTY. Trips: 1 fetch, 1 commit; a directory over another:
-/// 1 more; into another directory: 1 a level above the destination.
+/// (into itself), ENOTDIR, EISDIR, EDQUOT (a directory quota above the destination), ENOTEMPTY.
+/// Trips: 1 fetch, 1 commit; a directory over another: 1 more; into another directory: 1 a level
+/// above the destination.
 Result<RenameReply> rename(Txn& txn, VolumeView const& view, RenameRequest const& request,
                            OpenCheck& opens) {
   ZEST_CHECK(check_flags(request.flags));
@@ -227,6 +265,7 @@ Result<RenameReply> rename(Txn& txn, VolumeView const& view, RenameRequest const
     return reply;  // Two names of one file, or one name: nothing to do, says POSIX.
   }
   ZEST_CHECK(check_move(txn, move));
+  ZEST_CHECK(count_trees(txn, view, move));
 
   expect_move(txn, move);
   if (move.exchange()) {

@@ -54,6 +54,11 @@ Result<void> append_zero_chunks(Txn& txn, Ino ino, std::uint64_t first, std::uin
   }
 }
 
+Result<void> check_dir_growth(Txn& txn, VolumeView const& view, Ino dir, Usage const& growth) {
+  return view.quotas == nullptr ? Result<void>()
+                                : view.quotas->check_dir(txn.context(), dir, growth);
+}
+
 bool is_special(Attr const& node) noexcept {
   return node.type != FileType::regular && node.type != FileType::directory;
 }
@@ -114,6 +119,15 @@ Result<void> check_capacity(VolumeView const& view, std::int64_t space, std::int
   return {};
 }
 
+Result<void> check_growth(Txn& txn, VolumeView const& view, Growth const& growth) {
+  if (view.quotas != nullptr) {
+    ZEST_CHECK(view.quotas->check_owner(
+        {.uid = growth.node.uid, .gid = growth.node.gid, .usage = growth.usage}));
+  }
+  ZEST_CHECK(check_capacity(view, growth.usage.space, growth.usage.inodes));
+  return check_dir_growth(txn, view, growth.dir, growth.usage);
+}
+
 Result<void> account_length(Txn& txn, VolumeView const& view, Ino ino, Attr const& node,
                             std::uint64_t new_length) {
   txn.expect_node(ino, kLength);
@@ -122,6 +136,12 @@ Result<void> account_length(Txn& txn, VolumeView const& view, Ino ino, Attr cons
   }
   auto const space = static_cast<std::int64_t>(align_4k(new_length)) -
                      static_cast<std::int64_t>(align_4k(node.length));
+  if (view.quotas != nullptr) {
+    txn.expect_node(ino, kOwner);
+    ZEST_CHECK(view.quotas->check_owner(
+        {.uid = node.uid, .gid = node.gid, .usage = {.space = space, .inodes = 0}}));
+    txn.add_owner_usage(node, {.space = space, .inodes = 0});
+  }
   ZEST_CHECK(check_capacity(view, space, 0));
   txn.add_usage(space, 0);
   if (!view.dir_stats) {
@@ -134,6 +154,7 @@ Result<void> account_length(Txn& txn, VolumeView const& view, Ino ino, Attr cons
   DirStat const delta{
       .length = static_cast<std::int64_t>(new_length - node.length), .space = space, .inodes = 0};
   if (node.parent) {
+    ZEST_CHECK(check_dir_growth(txn, view, node.parent, {.space = space, .inodes = 0}));
     txn.add_dir_stat(node.parent, delta);
     return {};
   }
@@ -142,6 +163,7 @@ Result<void> account_length(Txn& txn, VolumeView const& view, Ino ino, Attr cons
   txn.expect_node(ino, kCtime);
   ZEST_TRY(auto const parents, txn.get(ParentsKey{ino}));
   for (auto const& [dir, names] : parents.value_or(Parents{})) {
+    ZEST_CHECK(check_dir_growth(txn, view, dir, {.space = space * names, .inodes = 0}));
     txn.add_dir_stat(dir, {.length = delta.length * names, .space = delta.space * names});
   }
   return {};
@@ -164,7 +186,9 @@ void destroy_node(Txn& txn, Ino ino, Attr const& node) {
     txn.erase(ParentsKey{ino});
   }
   auto const length = node.type == FileType::regular ? node.length : 0;
-  txn.add_usage(-static_cast<std::int64_t>(align_4k(length)), -1);
+  Usage const freed{.space = -static_cast<std::int64_t>(align_4k(length)), .inodes = -1};
+  txn.add_usage(freed.space, freed.inodes);
+  txn.add_owner_usage(node, freed);
 }
 
 Result<UnlinkReply> drop_file_name(Txn& txn, VolumeView const& view, NameOf const& name,

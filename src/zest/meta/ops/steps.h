@@ -22,6 +22,12 @@ struct VolumeView {
   /// What the volume's capacity leaves, as far as this client knows (approximate, like the peer's).
   std::int64_t space_left = INT64_MAX;
   std::int64_t inodes_left = INT64_MAX;
+  /// Null when nothing is limited or counted.
+  Quotas* quotas = nullptr;
+  /// A rename that quotas notice: what lies below the directory that moves, and below the one that
+  /// it is exchanged with.
+  Usage source_tree;
+  Usage target_tree;
 };
 
 /// What create-like operations read of the directory for their decision.
@@ -29,17 +35,38 @@ constexpr std::uint32_t kAddEntryFields = kType | kMode | kOwner | kFlags | kPar
 /// The same for operations that take an entry away.
 constexpr std::uint32_t kTakeEntryFields = kType | kMode | kOwner | kFlags;
 
+/// The node as the caller's permissions see it: where an access ACL decides, its mode bits say
+/// whether `mask` is granted (AclRules::judge). Only where permissions are ours to check; expects
+/// what that hung on. For the rules that look at mode bits; no other use.
+Result<Attr> judged(Txn& txn, Ino ino, Attr const& node, std::uint32_t mask);
+/// check_access() by mode bits or the node's access ACL.
+Result<void> check_permission(Txn& txn, Ino ino, Attr const& node, std::uint32_t mask);
+/// Mode and ACLs of a new node in a directory with a default ACL; `mode` is what was asked for,
+/// without the umask.
+Result<void> inherit_acls(Txn& txn, Attr const& dir, std::uint16_t mode, Attr& node);
+
 /// A directory's times and link count after one of its entries changed; nothing for trash
 /// directories (format/05 §4, §5). Needs no read of the directory.
 void touch_dir(Txn& txn, Ino dir, std::int32_t add_nlink = 0);
 /// Adds an entry with this node to a directory's statistics, or takes it away.
 void count_entry(Txn& txn, VolumeView const& view, Ino dir, Attr const& node, bool added);
 
+/// What a new inode, or a longer file, needs in the volume and in one directory.
+struct Growth {
+  Ino dir;
+  Attr const& node;  ///< its owners
+  Usage usage;
+};
+/// The checks of format/05 §1.8 in their order: EDQUOT (user, group), ENOSPC (volume), EDQUOT (a
+/// directory quota). Shrinking is always allowed. May suspend.
+Result<void> check_growth(Txn& txn, VolumeView const& view, Growth const& growth);
+
 /// ENOSPC when the volume's capacity does not allow this growth; shrinking is always allowed.
 Result<void> check_capacity(VolumeView const& view, std::int64_t space, std::int64_t inodes);
 
-/// Accounts for a file's new length: capacity (ENOSPC), volume usage, and the statistics of every
-/// directory with a name of it. Expects the fields that this hangs on to be as read.
+/// Accounts for a file's new length: quotas (EDQUOT), capacity (ENOSPC), usage of the volume and of
+/// the owners, and the statistics of every directory with a name of it. Expects the fields that
+/// this hangs on to be as read.
 Result<void> account_length(Txn& txn, VolumeView const& view, Ino ino, Attr const& node,
                             std::uint64_t new_length);
 

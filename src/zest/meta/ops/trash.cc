@@ -25,7 +25,9 @@ Result<Ino> trash_dir(Txn& txn, std::string_view name, Ino fresh) {
   txn.put(NodeKey{fresh}, node);
   txn.put(edge, Entry{FileType::directory, fresh});
   txn.put(DirStatKey{fresh}, DirStat{});
-  txn.add_usage(static_cast<std::int64_t>(align_4k(0)), 1);
+  Usage const added{.space = static_cast<std::int64_t>(align_4k(0)), .inodes = 1};
+  txn.add_usage(added.space, added.inodes);
+  txn.add_owner_usage(node, added);
   return fresh;
 }
 

@@ -10,7 +10,7 @@ namespace zest::meta::ops {
 /// Zeros are appended for shrinking and for growing alike (format/05 §9). mtime and ctime change
 /// also when the length stays, as on Linux. setuid and setgid go unless root truncates. Errors, in
 /// this order: EFBIG, ENOENT, EISDIR, EINVAL (no regular file), EPERM (immutable, append-only, in
-/// the trash), EACCES, ENOSPC. Trips: 1 fetch, 1 commit; more than 64 chunks: listing them.
+/// the trash), EACCES, EDQUOT, ENOSPC. Trips: 1 fetch, 1 commit; more than 64 chunks: listing them.
 Result<Attr> truncate(Txn& txn, VolumeView const& view, TruncateRequest const& request) {
   if (request.length >= kFileSizeMax) {
     return Errc::fbig;
@@ -27,7 +27,7 @@ Result<Attr> truncate(Txn& txn, VolumeView const& view, TruncateRequest const& r
     if (lies_in_trash(node)) {
       return Errc::perm;
     }
-    ZEST_CHECK(check_access(txn.caller(), node, kWrite));
+    ZEST_CHECK(check_permission(txn, request.ino, node, kWrite));
   }
   ZEST_CHECK(account_length(txn, view, request.ino, node, request.length));
   txn.expect_node(request.ino, kType | kMode | kOwner | kFlags | kParent | kLength |

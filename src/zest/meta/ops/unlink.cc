@@ -18,12 +18,13 @@ Result<UnlinkReply> unlink(Txn& txn, VolumeView const& view, NameRequest const& 
   if (dir.type != FileType::directory) {
     return Errc::notdir;
   }
-  ZEST_CHECK(check_access(txn.caller(), dir, kExecute));
+  ZEST_CHECK(check_permission(txn, request.parent, dir, kExecute));
   ZEST_TRY(auto const child, txn.get(key));
   if (!child.has_value()) {
     return Errc::noent;
   }
-  ZEST_CHECK(check_take_entry(txn.caller(), request.parent, dir));
+  ZEST_TRY(auto const seen, judged(txn, request.parent, dir, kWrite | kExecute));
+  ZEST_CHECK(check_take_entry(txn.caller(), request.parent, seen));
   if (child->attr.has_value()) {
     ZEST_CHECK(check_take_node(txn.caller(), dir, *child->attr));
   }

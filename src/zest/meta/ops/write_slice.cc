@@ -9,8 +9,8 @@ namespace zest::meta::ops {
 /// Flags and permissions were checked at open. The old length is a condition, because usage is
 /// exact, and so is the old mtime, so that a change by another client cannot hide behind this
 /// one's; where the caller assumed the node (Txn::assume_node), nothing is read. Errors, in this
-/// order: EINVAL (record leaves its chunk or slice), ENOENT, EPERM (no regular file), ENOSPC.
-/// Trips: 1 commit, and 1 fetch where the node isn't known.
+/// order: EINVAL (record leaves its chunk or slice), ENOENT, EPERM (no regular file), EDQUOT,
+/// ENOSPC. Trips: 1 commit, and 1 fetch where the node isn't known.
 Result<WriteSliceReply> write_slice(Txn& txn, VolumeView const& view,
                                     WriteSliceRequest const& request) {
   auto const& slice = request.slice;

@@ -15,13 +15,15 @@ Result<void> check_xattr_name(std::string_view name) {
 }
 
 // Who may change attributes of a namespace, as Linux has it.
-Result<void> check_change(Caller const& caller, Attr const& node, std::string_view name) {
+Result<void> check_change(Txn& txn, Attr const& node, XattrRequest const& request) {
+  auto const& caller = txn.caller();
+  auto const name = request.name;
   ZEST_CHECK(check_node_flags(node));
   if (name.starts_with("trusted.")) {
     return caller.uid == 0 ? Result<void>() : Result<void>(Errc::perm);
   }
   if (name.starts_with("user.")) {
-    return check_access(caller, node, kWrite);
+    return check_permission(txn, request.ino, node, kWrite);
   }
   if (caller.uid != 0 && caller.check_permissions && caller.uid != node.uid) {
     return Errc::perm;
@@ -39,7 +41,7 @@ Result<std::string> getxattr(Txn& txn, XattrRequest const& request) {
   ZEST_CHECK(txn.fetch({NodeKey{request.ino}, key}));
   ZEST_TRY(auto const node, txn.node(request.ino));
   if (request.name.starts_with("user.")) {
-    ZEST_CHECK(check_access(txn.caller(), node, kRead));
+    ZEST_CHECK(check_permission(txn, request.ino, node, kRead));
   }
   ZEST_TRY(auto value, txn.get(key));
   if (!value.has_value()) {
@@ -65,7 +67,7 @@ Result<void> setxattr(Txn& txn, XattrRequest const& request) {
   XattrKey const key{request.ino, std::string(request.name)};
   ZEST_CHECK(txn.fetch({NodeKey{request.ino}, key}));
   ZEST_TRY(auto const node, txn.node(request.ino));
-  ZEST_CHECK(check_change(txn.caller(), node, request.name));
+  ZEST_CHECK(check_change(txn, node, request));
   ZEST_TRY(auto const value, txn.get(key));
   if (request.flags == kXattrCreate && value.has_value()) {
     return Errc::exist;
@@ -88,7 +90,7 @@ Result<void> removexattr(Txn& txn, XattrRequest const& request) {
   XattrKey const key{request.ino, std::string(request.name)};
   ZEST_CHECK(txn.fetch({NodeKey{request.ino}, key}));
   ZEST_TRY(auto const node, txn.node(request.ino));
-  ZEST_CHECK(check_change(txn.caller(), node, request.name));
+  ZEST_CHECK(check_change(txn, node, request));
   ZEST_TRY(auto const value, txn.get(key));
   if (!value.has_value()) {
     return Errc::nodata;
