@@ -33,6 +33,7 @@ Meta::Impl::Impl(Engine& engine_in, Setting setting_in, MetaConfig config_in, Cl
       slices(engine_in, IdKind::slice, kSliceBatch),
       session(engine_in, runner, clock_in, log_in, session_config(config)),
       setting(std::make_shared<Setting const>(std::move(setting_in))) {
+  runner.set_fence(&session);
   if (engine.capabilities().invalidation_pushes) {
     runner.hints().expect_pushes();
     engine.set_listener(&runner.hints());
@@ -51,8 +52,8 @@ Result<void> Meta::Impl::check_writable() const {
   }
   if (!alive()) {
     return Error::transient(Errc::io,
-                            "this client lost its session in the volume; nothing is written until "
-                            "the metadata engine answers again");
+                            "this client has no session in the volume at the moment; nothing is "
+                            "written until the metadata engine answers again");
   }
   return {};
 }
