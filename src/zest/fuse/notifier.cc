@@ -6,12 +6,18 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <limits>
 
 #include "zest/base/error.h"
 #include "zest/fuse/kernel_abi.h"
+#include "zest/runtime/loop.h"
 
 namespace zest::fuse {
+
+namespace {
+constexpr Duration kWaitMax = std::chrono::seconds(2);
+}  // namespace
 
 Notifier::Notifier(int device, Logger& log, Registry& metrics)
     : device_(device),
@@ -52,7 +58,11 @@ void Notifier::invalidate_inode_now(Ino ino, bool pages) {
     queue_.push_front(InodeMessage{.ino = ino, .only_attributes = !pages, .done = done});
     changed_.notify_one();
   }
-  done->wait();
+  Context ctx;
+  ctx.deadline = Loop::current()->now() + kWaitMax;
+  if (!done->wait(ctx).ok()) {
+    log_.warn("the kernel is slow to drop cached pages", {{"inode", ino.value}});
+  }
 }
 
 void Notifier::invalidate_names() {

@@ -36,9 +36,10 @@ class Notifier {
   /// Pages [offset, offset + length) of `ino` and its attributes are stale; length 0 = to the end.
   /// Never blocks. Any thread.
   void invalidate_inode(Ino ino, std::uint64_t offset, std::uint64_t length);
-  /// The same for the whole inode, ahead of everything queued; suspends until the kernel has done
-  /// it. `pages` false: only the attributes. Not for requests in which the kernel holds a page's
-  /// lock.
+  /// The same for the whole inode, ahead of everything queued. Suspends until the kernel has done
+  /// it, at most for two seconds: a read of one of the pages may wait in the kernel until requests
+  /// like the caller's make room. `pages` false: only the attributes. Not for requests during which
+  /// the kernel holds a page's lock.
   void invalidate_inode_now(Ino ino, bool pages);
   /// All names are stale (Linux 6.16 and newer; before that their time-outs see to it).
   void invalidate_names();

@@ -65,7 +65,8 @@ std::unique_ptr<Engine> faulty(Faults& faults) {
   return make_memory_engine(std::move(options));
 }
 
-/// What every operation finds: directory d, file f with 9 bytes and a second name, file g, open file h.
+/// What every operation finds: directory d, file f with 9 bytes and a second name, file g, open
+/// file h.
 struct Scene {
   explicit Scene(Faults& faults) : volume(faulty(faults)), client(volume) {
     dir = *make(client, FileType::directory, kRootIno, "d");
@@ -146,8 +147,7 @@ std::vector<Case> name_cases() {
       {"unlink_open", [](Scene& s) { return number(s.client.meta.unlink(s.root, kRootIno, "h")); },
        nodes},
       {"rmdir", [](Scene& s) { return number(s.client.meta.rmdir(s.root, kRootIno, "d")); }, nodes},
-      {"rename", [=](Scene& s) { return rename(s, "n", 0); }, nodes}
-  };
+      {"rename", [=](Scene& s) { return rename(s, "n", 0); }, nodes}};
 }
 
 std::vector<Case> node_cases() {

@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include <utility>
+#include <vector>
 
 #include "zest/vfs/file_writer.h"
 #include "zest/vfs/impl.h"
@@ -73,6 +74,7 @@ void Vfs::Impl::session_ended(SessionId ended) {
       "locks or unstored data of the old session give EIO",
       {{"ended", ended.value}, {"session", meta().session().value}});
   env.invalidate_names();
+  std::vector<Ino> known;
   for (auto const& file : files.all()) {
     {
       std::lock_guard const lock(file->mutex);
@@ -81,9 +83,9 @@ void Vfs::Impl::session_ended(SessionId ended) {
     }
     // Slices of the ended session fail now, not when somebody flushes.
     flush_old_writes(env, file, /*memory_short=*/true);
-    env.invalidate_pages(file->ino, 0, 0);
-    env.note_change(file->ino);
+    known.push_back(file->ino);
   }
+  env.invalidate_files(std::move(known));
 }
 
 // ---- locks

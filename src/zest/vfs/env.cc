@@ -73,6 +73,21 @@ void Env::invalidate_pages(Ino ino, std::uint64_t offset, std::uint64_t length) 
   }
 }
 
+void Env::invalidate_files(std::vector<Ino> inodes) {
+  std::function<void(Ino, std::uint64_t, std::uint64_t)> tell;
+  {
+    std::lock_guard const lock(mutex_);
+    tell = invalidator_.inode;
+  }
+  if (tell) {
+    scope.spawn([tell = std::move(tell), inodes = std::move(inodes)] {
+      for (auto const ino : inodes) {
+        tell(ino, 0, 0);
+      }
+    });
+  }
+}
+
 void Env::invalidate_now(Ino ino, bool pages) {
   std::function<void(Ino, bool)> tell;
   {

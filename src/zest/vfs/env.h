@@ -10,6 +10,7 @@
 #include <stop_token>
 #include <unordered_map>
 #include <utility>
+#include <vector>
 
 #include "zest/vfs/kernel_attrs.h"
 #include "zest/vfs/vfs.h"
@@ -52,6 +53,8 @@ struct Env {
   /// Tells the door, on a fiber of its own, that the kernel's pages of a file are stale. On the
   /// caller's fiber it could wait for a kernel lock that the caller's own request holds.
   void invalidate_pages(Ino ino, std::uint64_t offset, std::uint64_t length);
+  /// The same for all pages of many files.
+  void invalidate_files(std::vector<Ino> inodes);
   /// Attributes of an inode, and with `pages` its pages, are stale in the kernel: returns when it
   /// has dropped them. Not in requests during which the kernel holds a page's lock (read, write).
   void invalidate_now(Ino ino, bool pages);
