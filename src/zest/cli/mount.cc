@@ -273,6 +273,7 @@ Result<MetaUrl> prepare(MountRequest& request) {
   request.vfs.read_only = read_only;
   request.meta.read_only = read_only;
   request.fuse.read_only = read_only;
+  request.vfs.writeback_cache = request.fuse.writeback_cache || options.writeback_cache;
   return url;
 }
 

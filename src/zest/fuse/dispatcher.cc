@@ -12,6 +12,14 @@
 namespace zest::fuse {
 namespace {
 
+/// The kernel asks by inode number, and the name that led it there may be old: another client has
+/// replaced the file since. ESTALE makes it look the path up again, where ENOENT would be the
+/// caller's answer although a file of that name existed all the time.
+template <class T>
+Result<T> stale_if_gone(Result<T> result) {
+  return failed_with(result, Errc::noent) ? Result<T>(Errc::stale) : std::move(result);
+}
+
 /// A copy is reported in 32 bits by COPY_FILE_RANGE; whole pages keep the rest aligned.
 constexpr std::uint64_t kCopyMax = 0xFFFFF000;
 
@@ -141,15 +149,15 @@ struct Dispatcher::Call {
 
   // ---- nodes
   Result<Reply> operator()(Getattr const& in) const {
-    ZEST_TRY(auto attr, vfs.getattr(ctx, in.ino, in.handle));
+    ZEST_TRY(auto attr, stale_if_gone(vfs.getattr(ctx, in.ino, in.handle)));
     return reply_with(encode_attr_reply(in.ino, attr));
   }
   Result<Reply> operator()(Setattr const& in) const {
-    ZEST_TRY(auto attr, vfs.setattr(ctx, in.request));
+    ZEST_TRY(auto attr, stale_if_gone(vfs.setattr(ctx, in.request)));
     return reply_with(encode_attr_reply(in.request.attrs.ino, attr));
   }
   Result<Reply> operator()(Access const& in) const {
-    ZEST_CHECK(vfs.access(ctx, in.ino, in.mask));
+    ZEST_CHECK(stale_if_gone(vfs.access(ctx, in.ino, in.mask)));
     return Reply{};
   }
   Result<Reply> operator()(Statfs const& in) const {
@@ -159,7 +167,7 @@ struct Dispatcher::Call {
 
   // ---- files
   Result<Reply> operator()(Open const& in) const {
-    ZEST_TRY(auto open, vfs.open(ctx, in.ino, in.flags));
+    ZEST_TRY(auto open, stale_if_gone(vfs.open(ctx, in.ino, in.flags)));
     metrics.open_handles.add(1);
     return reply_with(encode_open(open));
   }
@@ -226,7 +234,7 @@ struct Dispatcher::Call {
 
   // ---- directories
   Result<Reply> operator()(Opendir const& in) const {
-    ZEST_TRY(auto open, vfs.opendir(ctx, in.ino));
+    ZEST_TRY(auto open, stale_if_gone(vfs.opendir(ctx, in.ino)));
     metrics.open_handles.add(1);
     return reply_with(encode_opendir(open));
   }

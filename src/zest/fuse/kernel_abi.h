@@ -22,6 +22,9 @@ constexpr std::uint32_t kOpcodeEnd = 54;          // one past the last that we k
 /// INTERRUPT and its reply carry the request's unique with this bit set.
 constexpr std::uint64_t kInterruptBit = 1;
 
+/// Notification without a body: all cached names are stale (7.44).
+constexpr int kNotifyIncEpoch = 8;
+
 /// Reply to FUSE_COPY_FILE_RANGE_64.
 struct CopyFileRangeOut {
   std::uint64_t bytes_copied = 0;

@@ -6,12 +6,18 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <limits>
 
 #include "zest/base/error.h"
 #include "zest/fuse/kernel_abi.h"
+#include "zest/runtime/loop.h"
 
 namespace zest::fuse {
+
+namespace {
+constexpr Duration kWaitMax = std::chrono::seconds(2);
+}  // namespace
 
 Notifier::Notifier(int device, Logger& log, Registry& metrics)
     : device_(device),
@@ -29,12 +35,38 @@ Notifier::~Notifier() {
 void Notifier::stop() {
   std::lock_guard const lock(mutex_);
   stopped_ = true;
+  for (auto const& message : queue_) {
+    if (auto const* inode = std::get_if<InodeMessage>(&message); inode != nullptr && inode->done) {
+      inode->done->set();
+    }
+  }
   queue_.clear();
   changed_.notify_all();
 }
 
 void Notifier::invalidate_inode(Ino ino, std::uint64_t offset, std::uint64_t length) {
-  push(InodeMessage{ino, offset, length});
+  push(InodeMessage{.ino = ino, .offset = offset, .length = length});
+}
+
+void Notifier::invalidate_inode_now(Ino ino, bool pages) {
+  auto const done = std::make_shared<Event>();
+  {
+    std::lock_guard const lock(mutex_);
+    if (stopped_) {
+      return;
+    }
+    queue_.push_front(InodeMessage{.ino = ino, .only_attributes = !pages, .done = done});
+    changed_.notify_one();
+  }
+  Context ctx;
+  ctx.deadline = Loop::current()->now() + kWaitMax;
+  if (!done->wait(ctx).ok()) {
+    log_.warn("the kernel is slow to drop cached pages", {{"inode", ino.value}});
+  }
+}
+
+void Notifier::invalidate_names() {
+  push(NamesMessage{});
 }
 
 void Notifier::invalidate_entry(Ino parent, std::string name) {
@@ -74,7 +106,17 @@ void Notifier::send(InodeMessage const& message) {
   out.ino = message.ino.value;
   out.off = static_cast<std::int64_t>(std::min(message.offset, kMax));
   out.len = static_cast<std::int64_t>(std::min(message.length, kMax));
+  if (message.only_attributes) {
+    out.off = -1;
+  }
   write_message(FUSE_NOTIFY_INVAL_INODE, &out, sizeof out, {});
+  if (message.done) {
+    message.done->set();
+  }
+}
+
+void Notifier::send(NamesMessage const& /*message*/) {
+  write_message(abi::kNotifyIncEpoch, nullptr, 0, {});
 }
 
 void Notifier::send(EntryMessage const& message) {
@@ -93,12 +135,16 @@ void Notifier::write_message(int code, void const* body, std::size_t size, std::
   std::array<iovec, 3> parts = {{{&header, sizeof header},
                                  {const_cast<void*>(body), size},
                                  {const_cast<char*>(name.data()), name.size()}}};
-  if (::writev(device_, parts.data(), name.empty() ? 2 : 3) >= 0) {
+  if (::writev(device_, parts.data(), size == 0 ? 1 : name.empty() ? 2 : 3) >= 0) {
     sent_.add();
     return;
   }
   int const error = errno;
   // ENOENT: the kernel doesn't know it, so there's nothing stale.
+  // EINVAL to one without a body: an older kernel does not know it.
+  if (size == 0 && error == EINVAL) {
+    return;
+  }
   if (error != ENOENT && error != ENODEV && error != ENOTDIR && error != ECONNABORTED) {
     log_.warn("kernel cache invalidation failed", {{"error", Error::from_errno(error, {}).text()}});
   }

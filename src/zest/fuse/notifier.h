@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <thread>
@@ -18,6 +19,7 @@
 #include "zest/base/log.h"
 #include "zest/base/metrics.h"
 #include "zest/base/types.h"
+#include "zest/runtime/sync.h"
 
 namespace zest::fuse {
 
@@ -34,6 +36,13 @@ class Notifier {
   /// Pages [offset, offset + length) of `ino` and its attributes are stale; length 0 = to the end.
   /// Never blocks. Any thread.
   void invalidate_inode(Ino ino, std::uint64_t offset, std::uint64_t length);
+  /// The same for the whole inode, ahead of everything queued. Suspends until the kernel has done
+  /// it, at most for two seconds: a read of one of the pages may wait in the kernel until requests
+  /// like the caller's make room. `pages` false: only the attributes. Not for requests during which
+  /// the kernel holds a page's lock.
+  void invalidate_inode_now(Ino ino, bool pages);
+  /// All names are stale (Linux 6.16 and newer; before that their time-outs see to it).
+  void invalidate_names();
   /// The name is stale. Never blocks. Any thread.
   void invalidate_entry(Ino parent, std::string name);
   /// Sends nothing more; any thread.
@@ -44,18 +53,23 @@ class Notifier {
     Ino ino;
     std::uint64_t offset = 0;
     std::uint64_t length = 0;
+    bool only_attributes = false;
+    /// Who waits for it shares this.
+    std::shared_ptr<Event> done;
   };
+  struct NamesMessage {};
   struct EntryMessage {
     Ino parent;
     std::string name;
   };
-  using Message = std::variant<InodeMessage, EntryMessage>;
+  using Message = std::variant<InodeMessage, EntryMessage, NamesMessage>;
   static constexpr std::size_t kQueueMax = 16384;
 
   void push(Message message);
   void run();
   void send(InodeMessage const& message);
   void send(EntryMessage const& message);
+  void send(NamesMessage const& message);
   void write_message(int code, void const* body, std::size_t size, std::string_view name);
 
   int device_;

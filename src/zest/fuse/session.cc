@@ -265,7 +265,10 @@ Result<void> FuseSession::Impl::start_transports(Negotiated const& agreed) {
                     Ino ino, std::uint64_t offset,
                     std::uint64_t length) { n->invalidate_inode(ino, offset, length); },
        .entry = [n = notifier.get()](
-                    Ino parent, std::string const& name) { n->invalidate_entry(parent, name); }});
+                    Ino parent, std::string const& name) { n->invalidate_entry(parent, name); },
+       .inode_now = [n = notifier.get()](Ino ino,
+                                         bool pages) { n->invalidate_inode_now(ino, pages); },
+       .names = [n = notifier.get()] { n->invalidate_names(); }});
   return {};
 }
 

@@ -62,6 +62,13 @@ Result<void> LockWaiters::waits_for(LockOwner const& waiter,
   return {};
 }
 
+void LockWaiters::gave_up(LockOwner const& owner) {
+  std::lock_guard const lock(graph_mutex_);
+  for (auto& [waiter, holders] : graph_) {
+    holders.erase(owner);
+  }
+}
+
 void LockWaiters::stops_waiting(LockOwner const& waiter) {
   std::lock_guard const lock(graph_mutex_);
   graph_.erase(waiter);

@@ -32,6 +32,9 @@ class LockWaiters {
   /// or through others. A second call replaces the first.
   Result<void> waits_for(LockOwner const& waiter, std::vector<LockOwner> const& holders);
   void stops_waiting(LockOwner const& waiter);
+  /// `owner` has given up a lock: nobody is known to wait for it until the next attempt says so. An
+  /// edge that outlives its reason would make a circle that is none.
+  void gave_up(LockOwner const& owner);
 
  private:
   mutable FiberMutex mutex_;

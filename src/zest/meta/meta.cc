@@ -36,6 +36,7 @@ Meta::Impl::Impl(Engine& engine_in, Setting setting_in, MetaConfig config_in, Cl
       setting(std::make_shared<Setting const>(std::move(setting_in))) {
   configure_quotas();
   runner.count_in(quotas);
+  runner.set_fence(&session);
   if (engine.capabilities().invalidation_pushes) {
     runner.hints().expect_pushes();
     engine.set_listener(&runner.hints());
@@ -54,8 +55,8 @@ Result<void> Meta::Impl::check_writable() const {
   }
   if (!alive()) {
     return Error::transient(Errc::io,
-                            "this client lost its session in the volume; nothing is written until "
-                            "the metadata engine answers again");
+                            "this client has no session in the volume at the moment; nothing is "
+                            "written until the metadata engine answers again");
   }
   return {};
 }

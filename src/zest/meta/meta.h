@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -122,6 +123,9 @@ struct WriteSliceRequest {
   ChunkIndex index;
   SliceRecord slice;
   WallTime mtime;  ///< time of the last write into the slice
+  /// The session in which the bytes were taken: when it ended meanwhile, this is EIO and nothing is
+  /// written. 0 = whichever it is now.
+  SessionId session;
 };
 struct WriteSliceReply {
   Attr attr;
@@ -148,6 +152,13 @@ struct LockRequest {
   bool wait = false;
 };
 enum class FlockOp : std::uint8_t { shared, exclusive, unlock };
+/// A lock that was granted or given up.
+struct LockReply {
+  /// The node as it was when the lock was granted; nothing after an unlock.
+  std::optional<Attr> attr;
+  /// The session that holds it.
+  SessionId session;
+};
 
 struct StatfsReply {
   std::uint64_t total_space = 0;
@@ -175,9 +186,14 @@ class Meta {
   [[nodiscard]] SessionId session() const noexcept;
   /// A copy of the current Setting (reloaded at each heartbeat).
   [[nodiscard]] Setting setting() const;
-  /// False once the session's lease was lost or the volume was re-formatted: writes fail with EIO
-  /// then.
+  /// False while the session's lease has run out or another client has ended the session, until a
+  /// heartbeat renews it or opens a new one, and once the volume was re-formatted: writes fail with
+  /// EIO then.
   [[nodiscard]] bool alive() const noexcept;
+  /// `listener(ended)` is called on the heartbeat's fiber after a session was ended by another
+  /// client and a new one was opened: locks and unlinked open files of `ended` are lost, and
+  /// everything that this client remembers may be old. An empty one ends that; may suspend.
+  void set_session_listener(std::function<void(SessionId ended)> listener);
 
   // ---- names
   Result<EntryReply> lookup(Context const& ctx, Ino parent, std::string_view name);
@@ -258,8 +274,9 @@ class Meta {
 
   // ---- locks
   /// EAGAIN when held by another owner and not `wait`; waiting honours ctx.stop (EINTR).
-  Result<void> flock(Context const& ctx, Ino ino, std::uint64_t owner, FlockOp op, bool wait);
-  Result<void> setlk(Context const& ctx, LockRequest const& request);
+  Result<LockReply> flock(Context const& ctx, Ino ino, std::uint64_t owner, FlockOp op, bool wait);
+  /// As flock; EDEADLK when waiting would close a circle of waiters of this client.
+  Result<LockReply> setlk(Context const& ctx, LockRequest const& request);
   /// The first conflicting lock, type unlock when there is none.
   Result<LockRange> getlk(Context const& ctx, LockRequest const& request);
 

@@ -68,10 +68,15 @@ Result<SliceId> Meta::new_slice(Context const& ctx) {
 
 Result<WriteSliceReply> Meta::write_slice(Context const& ctx, WriteSliceRequest const& request) {
   ZEST_CHECK(impl_->check_writable());
+  auto const session = request.session.value != 0 ? request.session : impl_->session.id();
+  if (session != impl_->session.id()) {
+    return Error(Errc::io, Fault::semantic, "written under a session that has ended");
+  }
   auto const view = impl_->view();
   auto const hint = impl_->open_files.hint(request.ino);
   ZEST_TRY(auto const reply,
            impl_->runner.run_hinted(ctx, [&](Txn& txn) -> Result<WriteSliceReply> {
+             txn.fence(session);
              auto const assumed = txn.attempt() == 0 && hint.has_value();
              if (assumed) {
                txn.assume_node(request.ino, *hint);

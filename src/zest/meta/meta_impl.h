@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -67,6 +68,8 @@ struct Meta::Impl {
   Result<void> stop(Context const& ctx);
   void heartbeat_loop();
   void heartbeat(Context const& ctx);
+  /// The session's part of it.
+  Result<void> beat(Context const& ctx);
   void flush_loop();
   Result<void> flush_counts(Context const& ctx);
   Result<void> reload_setting(Context const& ctx);
@@ -87,6 +90,8 @@ struct Meta::Impl {
   OpenFiles open_files;
   LockWaiters lock_waiters;
   Session session;
+  FiberMutex listening;  ///< held while the listener runs
+  std::function<void(SessionId)> session_listener;
   /// The volume was re-formatted under us: for ever.
   std::atomic<bool> dead{false};
   Scope jobs;

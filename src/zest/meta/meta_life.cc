@@ -1,6 +1,7 @@
 // The facade: start, heartbeat, flushing, stop.
 #include <algorithm>
 #include <chrono>
+#include <mutex>
 #include <string>
 #include <utility>
 
@@ -69,6 +70,20 @@ Result<void> Meta::Impl::reload_setting(Context const& ctx) {
   return {};
 }
 
+Result<void> Meta::Impl::beat(Context const& ctx) {
+  auto const before = session.id();
+  ZEST_TRY(bool const reopened, session.beat(ctx));
+  if (reopened) {
+    open_files.forget_all();
+    runner.hints().everything_changed();
+    std::lock_guard const lock(listening);
+    if (session_listener) {
+      session_listener(before);
+    }
+  }
+  return {};
+}
+
 void Meta::Impl::heartbeat(Context const& ctx) {
   auto const report = [&](std::string_view what, Result<void> const& result) {
     if (!result.ok() && !ctx.stop.stop_requested()) {
@@ -77,7 +92,7 @@ void Meta::Impl::heartbeat(Context const& ctx) {
     }
   };
   if (session.id().value != 0) {
-    report("session", session.beat(ctx));
+    report("session", beat(ctx));
   }
   report("setting", reload_setting(ctx));
   auto usage = statistics.refresh(ctx);
@@ -97,7 +112,7 @@ void Meta::Impl::heartbeat_loop() {
   auto const period = config.heartbeat > Duration::zero() ? config.heartbeat : kHeartbeatDefault;
   auto& loop = *Loop::current();
   while (!dead.load(std::memory_order_acquire)) {
-    if (!loop.sleep_for(job_context(jobs, kNever), jittered(period)).ok()) {
+    if (!session.wait_for_beat(job_context(jobs, kNever), jittered(period)).ok()) {
       return;
     }
     // An engine that does not answer must not hold up the heartbeats after it.
@@ -168,6 +183,11 @@ Result<void> Meta::Impl::stop(Context const& ctx) {
     return closed;
   }
   return flushed;
+}
+
+void Meta::set_session_listener(std::function<void(SessionId ended)> listener) {
+  std::lock_guard const lock(impl_->listening);
+  impl_->session_listener = std::move(listener);
 }
 
 Result<void> Meta::start(Context const& ctx) {

@@ -13,11 +13,13 @@ constexpr auto kPauseMax = std::chrono::milliseconds(200);
 
 }  // namespace
 
-Result<void> Meta::flock(Context const& ctx, Ino ino, std::uint64_t owner, FlockOp op, bool wait) {
+Result<LockReply> Meta::flock(Context const& ctx, Ino ino, std::uint64_t owner, FlockOp op,
+                              bool wait) {
   ZEST_CHECK(impl_->check_writable());
   Duration pause = kPauseFirst;
   while (true) {
     auto const generation = impl_->lock_waiters.generation();
+    // Asked for each time: while it waited, the client may have got a new session.
     ops::FlockRequest const request{
         .ino = ino, .owner = {.session = impl_->session.id(), .owner = owner}, .op = op};
     ZEST_TRY(auto const attempt,
@@ -26,7 +28,7 @@ Result<void> Meta::flock(Context const& ctx, Ino ino, std::uint64_t owner, Flock
       if (op != FlockOp::exclusive) {
         impl_->lock_waiters.wake();  // Released, or weakened to shared.
       }
-      return {};
+      return LockReply{.attr = attempt.attr, .session = request.owner.session};
     }
     if (!wait) {
       return Errc::again;
@@ -36,34 +38,36 @@ Result<void> Meta::flock(Context const& ctx, Ino ino, std::uint64_t owner, Flock
   }
 }
 
-Result<void> Meta::setlk(Context const& ctx, LockRequest const& request) {
+Result<LockReply> Meta::setlk(Context const& ctx, LockRequest const& request) {
   ZEST_CHECK(impl_->check_writable());
+  auto& waiters = impl_->lock_waiters;
   Duration pause = kPauseFirst;
   while (true) {
-    auto const generation = impl_->lock_waiters.generation();
+    auto const generation = waiters.generation();
     ops::PlockRequest const mapped{
         .ino = request.ino,
         .owner = {.session = impl_->session.id(), .owner = request.owner},
         .range = request.range};
     auto attempt = impl_->runner.run(ctx, [&](Txn& txn) { return ops::setlk(txn, mapped); });
+    waiters.stops_waiting(mapped.owner);
     if (!attempt.ok()) {
-      impl_->lock_waiters.stops_waiting(mapped.owner);
       return std::move(attempt).error();
     }
     if (attempt->holders.empty()) {
-      impl_->lock_waiters.stops_waiting(mapped.owner);
       if (request.range.type != LockRange::Type::write) {
-        impl_->lock_waiters.wake();
+        waiters.gave_up(mapped.owner);
+        waiters.wake();
       }
-      return {};
+      return LockReply{.attr = attempt->attr, .session = mapped.owner.session};
     }
     if (!request.wait) {
       return Errc::again;
     }
-    ZEST_CHECK(impl_->lock_waiters.waits_for(mapped.owner, attempt->holders));
-    if (auto waited = impl_->lock_waiters.wait(ctx, generation, pause); !waited.ok()) {
-      impl_->lock_waiters.stops_waiting(mapped.owner);
-      return waited;
+    ZEST_CHECK(waiters.waits_for(mapped.owner, attempt->holders));
+    auto waited = waiters.wait(ctx, generation, pause);
+    if (!waited.ok()) {
+      waiters.stops_waiting(mapped.owner);
+      return std::move(waited).error();
     }
     pause = std::min<Duration>(pause * 2, kPauseMax);
   }

@@ -75,6 +75,15 @@ void OpenFiles::forget(Ino ino) {
   }
 }
 
+void OpenFiles::forget_all() {
+  for (auto& s : shards_) {
+    std::unique_lock const lock(s.mutex);
+    for (auto& [ino, file] : s.files) {
+      file.attr.reset();
+    }
+  }
+}
+
 Result<bool> OpenFiles::Deletion::keeps(Context const& ctx, Ino ino) {
   if (marked_ != ino) {
     release();

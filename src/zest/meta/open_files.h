@@ -54,6 +54,7 @@ class OpenFiles {
   [[nodiscard]] std::optional<Attr> hint(Ino ino) const;
   void remember(Ino ino, Attr const& attr);
   void forget(Ino ino);
+  void forget_all();
 
   /// Marks inodes as being deleted for the lifetime of one operation; one inode at a time.
   class Deletion final : public OpenCheck {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <mutex>
 
 #include "zest/meta/outcome.h"
 #include "zest/runtime/loop.h"
@@ -13,6 +14,17 @@ namespace {
 // trip at first, and long enough at the end for dozens of clients in one directory.
 constexpr std::uint64_t kPauseUsFirst = 200;
 constexpr std::uint64_t kPauseUsMax = 50'000;
+
+// How often, and how patiently, an engine that lost a reply is asked for the outcome: ten seconds
+// in all, which a failover takes.
+constexpr unsigned kAskAttempts = 10;
+constexpr Duration kAskPauseFirst = std::chrono::milliseconds(10);
+
+Error fenced_out() {
+  return {Errc::io, Fault::semantic,
+          "nothing was changed: another client has ended this client's session, because it was "
+          "paused or cut off for longer than its lease"};
+}
 
 }  // namespace
 
@@ -27,9 +39,13 @@ Runner::Runner(Engine& engine, Clock const& clock, Rng& rng, Registry& metrics,
                                 "The number of times a metadata transaction was tried again.")) {}
 
 Result<void> Runner::attempts(Context const& ctx, Body const& body, HintUse use) {
+  // One session for all attempts: what began under a session that ended must not happen under the
+  // next one without its caller's knowledge.
+  auto const session = fence_ != nullptr ? fence_->session() : SessionId{};
   for (unsigned attempt = 0; attempt < kAttemptsMax;) {
-    Txn txn(engine_, ctx, clock_.wall(), attempt, hints_, use);
+    Txn txn(engine_, ctx, next_stamp(), attempt, hints_, use);
     txn.use_acls(acls_);
+    txn.fence(session);
     auto result = body(txn);
     if (use == HintUse::any && txn.hinted() && (!result.ok() || txn.pending().changes.empty())) {
       use = HintUse::none;
@@ -61,6 +77,14 @@ Result<void> Runner::attempts(Context const& ctx, Body const& body, HintUse use)
   return Error::transient(Errc::io, "metadata transaction: gave up after too many conflicts");
 }
 
+// A time of its own for each attempt, so that a node's time stamp tells whose change was the last.
+WallTime Runner::next_stamp() {
+  auto const now = clock_.wall();
+  std::lock_guard const lock(stamp_mutex_);
+  last_stamp_ = raise_time(last_stamp_, now);
+  return last_stamp_;
+}
+
 // ETIMEDOUT of a commit says that nobody knows. The caller must not hear that: it would take a file
 // for missing that it has created, or create it again. So the volume itself is asked.
 Result<void> Runner::commit(Context const& ctx, Txn const& txn) {
@@ -68,18 +92,44 @@ Result<void> Runner::commit(Context const& ctx, Txn const& txn) {
     return {};
   }
   auto committed = engine_.commit(ctx, txn.pending());
+  if (failed_with(committed, Errc::stale) && txn.pending().fence.value != 0) {
+    if (fence_ != nullptr) {
+      fence_->refused(txn.pending().fence);
+    }
+    return fenced_out();
+  }
   if (committed.ok() || committed.error().fault() != Fault::transient ||
       committed.error().code() != Errc::timedout) {
     return committed;
   }
-  auto applied = was_applied(engine_, ctx, txn.pending());
-  if (!applied.ok()) {
+  auto const outcome = find_outcome(ctx, txn.pending());
+  if (!outcome.ok()) {
     return committed;  // The engine is away: the outcome stays unknown, and the message says so.
   }
-  if (!*applied) {
-    return Error(Errc::again, Fault::conflict, "the commit did not happen");
+  switch (*outcome) {
+    case Outcome::happened: return {};
+    case Outcome::not_happened:
+      return Error(Errc::again, Fault::conflict, "the commit did not happen");
+    case Outcome::unknown: break;
   }
-  return {};
+  return std::move(committed).error().with(
+      "whether it was done cannot be told, because others changed the same records meanwhile");
+}
+
+// An engine that lost a reply may take a moment to come back.
+Result<Outcome> Runner::find_outcome(Context const& ctx, Commit const& commit) {
+  auto& loop = *Loop::current();
+  Duration pause = kAskPauseFirst;
+  for (unsigned attempt = 1;; ++attempt) {
+    auto outcome = outcome_of(engine_, ctx, commit);
+    auto const again = !outcome.ok() && outcome.error().fault() == Fault::transient &&
+                       attempt < kAskAttempts && loop.now() < ctx.deadline;
+    if (!again) {
+      return outcome;
+    }
+    ZEST_CHECK(loop.sleep_for(ctx, pause));
+    pause *= 2;
+  }
 }
 
 Result<void> Runner::pause(Context const& ctx, unsigned attempt) {

@@ -12,6 +12,7 @@
 #pragma once
 
 #include <functional>
+#include <mutex>
 #include <optional>
 #include <type_traits>
 #include <utility>
@@ -23,10 +24,21 @@
 #include "zest/base/rng.h"
 #include "zest/meta/acl_rules.h"
 #include "zest/meta/engine.h"
+#include "zest/meta/outcome.h"
 #include "zest/meta/statistics.h"
 #include "zest/meta/txn.h"
 
 namespace zest::meta {
+
+/// Whose session this client's commits need alive, and who hears that it is not. Any loop.
+class Fence {
+ public:
+  virtual ~Fence() = default;
+  /// 0 = commits are not fenced.
+  [[nodiscard]] virtual SessionId session() const noexcept = 0;
+  /// The engine refused a commit: this session is no longer its client's.
+  virtual void refused(SessionId session) = 0;
+};
 
 /// Thread-safe; the parts it refers to outlive it. Calls run on a fiber and may suspend.
 class Runner {
@@ -38,6 +50,10 @@ class Runner {
   Runner(Engine& engine, Clock const& clock, Rng& rng, Registry& metrics, Statistics& statistics);
   Runner(Runner const&) = delete;
   Runner& operator=(Runner const&) = delete;
+
+  /// From now on commits carry this fence's session; it outlives the runner. A refused commit is
+  /// EIO (Fault::semantic: nothing happened, and trying again changes nothing).
+  void set_fence(Fence* fence) noexcept { fence_ = fence; }
 
   /// Runs `body(Txn&) -> Result<T>` until it commits or fails. The body may run several times.
   template <class Body>
@@ -87,8 +103,10 @@ class Runner {
   }
 
   Result<void> attempts(Context const& ctx, Body const& body, HintUse use);
+  WallTime next_stamp();
   Result<void> pause(Context const& ctx, unsigned attempt);
   Result<void> commit(Context const& ctx, Txn const& txn);
+  Result<Outcome> find_outcome(Context const& ctx, Commit const& commit);
 
   Engine& engine_;
   AclRules acls_;
@@ -98,6 +116,9 @@ class Runner {
   Statistics& statistics_;
   RecordHints hints_;
   Counter& restarts_;
+  Fence* fence_ = nullptr;
+  std::mutex stamp_mutex_;
+  WallTime last_stamp_;
 };
 
 }  // namespace zest::meta

@@ -1,10 +1,13 @@
 #include "zest/meta/session.h"
 
+#include <algorithm>
 #include <chrono>
+#include <mutex>
 #include <string>
 
 #include "zest/format/session.h"
 #include "zest/meta/ops/ops.h"
+#include "zest/runtime/loop.h"
 
 namespace zest::meta {
 namespace {
@@ -29,8 +32,41 @@ std::int64_t Session::lease_sec() const noexcept {
 }
 
 bool Session::alive() const noexcept {
-  return id_.load(std::memory_order_acquire) == 0 ||
-         ticks(clock_.now()) < lease_end_.load(std::memory_order_acquire);
+  auto const id = id_.load(std::memory_order_acquire);
+  return id == 0 || (id != ended_.load(std::memory_order_acquire) &&
+                     ticks(clock_.now()) < lease_end_.load(std::memory_order_acquire));
+}
+
+void Session::refused(SessionId session) {
+  if (session != id() || ended_.exchange(session.value) == session.value) {
+    return;  // Of an earlier session, or known already.
+  }
+  log_.error(
+      "another client has ended this client's session, because it was paused or cut off for longer "
+      "than its lease; its locks, its unlinked open files and what was written but not stored are "
+      "lost; a new session is opened",
+      {{"session", session.value}});
+  {
+    std::unique_lock const lock(mutex_);
+    beat_due_ = true;
+  }
+  due_.notify_all();
+}
+
+Result<void> Session::wait_for_beat(Context const& ctx, Duration pause) {
+  Context limited = ctx;
+  auto const until = Loop::current()->now() + pause;
+  limited.deadline = std::min(ctx.deadline, until);
+  std::unique_lock lock(mutex_);
+  while (!beat_due_) {
+    auto waited = due_.wait(limited, lock);
+    if (failed_with(waited, Errc::timedout) && until <= ctx.deadline) {
+      break;
+    }
+    ZEST_CHECK(std::move(waited));
+  }
+  beat_due_ = false;
+  return {};
 }
 
 Result<void> Session::open(Context const& ctx) {
@@ -41,6 +77,7 @@ Result<void> Session::open(Context const& ctx) {
                        .info = encode_session(config_.info)};
   SessionKey const key{SessionId{range.first}};
   ZEST_CHECK(runner_.run(ctx, [&](Txn& txn) -> Result<void> {
+    txn.fence(SessionId{});
     txn.put(key, record);
     return {};
   }));
@@ -50,7 +87,11 @@ Result<void> Session::open(Context const& ctx) {
   return {};
 }
 
-Result<void> Session::beat(Context const& ctx) {
+Result<bool> Session::beat(Context const& ctx) {
+  if (ended_.load(std::memory_order_acquire) == id().value) {
+    ZEST_CHECK(open(ctx));
+    return true;
+  }
   SessionKey const key{id()};
   auto const start = clock_.now();
   SessionRecord const record{.expire_sec = clock_.wall().sec + lease_sec(), .info = written_->info};
@@ -59,21 +100,20 @@ Result<void> Session::beat(Context const& ctx) {
     if (found != written_ && found != record) {
       return Errc::stale;
     }
+    txn.fence(SessionId{});
     txn.expect_unchanged(key);
     txn.put(key, record);
     return {};
   });
   if (failed_with(renewed, Errc::stale)) {
-    log_.warn(
-        "session was taken over by a cleanup, a new one is opened; locks of this client and "
-        "its unlinked open files are lost",
-        {{"session", id().value}});
-    return open(ctx);
+    refused(id());
+    ZEST_CHECK(open(ctx));
+    return true;
   }
   ZEST_CHECK(std::move(renewed));
   written_ = record;
   lease_end_.store(ticks(start) + lease_sec() * 1'000'000'000, std::memory_order_release);
-  return {};
+  return false;
 }
 
 Result<void> Session::clean_stale(Context const& ctx) {
@@ -95,6 +135,7 @@ Result<void> Session::clean_stale(Context const& ctx) {
       if (found != seen) {
         return false;
       }
+      txn.fence(SessionId{});
       txn.expect_unchanged(key);
       txn.put(key, SessionRecord{.expire_sec = 0, .info = seen.info});
       return true;
@@ -114,19 +155,25 @@ Result<void> Session::clean_stale(Context const& ctx) {
 Result<void> Session::clean(Context const& ctx, SessionId session) {
   ZEST_TRY(auto const locked, engine_.list_locked(ctx, session));
   for (auto const ino : locked) {
-    ZEST_CHECK(runner_.run(ctx, [&](Txn& txn) { return ops::release_locks(txn, session, ino); }));
+    ZEST_CHECK(runner_.run(ctx, [&](Txn& txn) {
+      txn.fence(SessionId{});
+      return ops::release_locks(txn, session, ino);
+    }));
   }
   while (true) {
     ZEST_TRY(auto const inodes, engine_.list_sustained(ctx, session, kSustainedPage));
     for (auto const ino : inodes) {
-      ZEST_CHECK(
-          runner_.run(ctx, [&](Txn& txn) { return ops::delete_sustained(txn, session, ino); }));
+      ZEST_CHECK(runner_.run(ctx, [&](Txn& txn) {
+        txn.fence(SessionId{});
+        return ops::delete_sustained(txn, session, ino);
+      }));
     }
     if (inodes.size() < kSustainedPage) {
       break;
     }
   }
   return runner_.run(ctx, [&](Txn& txn) -> Result<void> {
+    txn.fence(SessionId{});
     txn.erase(SessionKey{session});
     return {};
   });

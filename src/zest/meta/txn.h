@@ -97,6 +97,10 @@ class Txn {
     commit_.conditions.emplace_back(ExpectChunkPrefix{key, std::move(prefix)});
   }
 
+  /// The session that the commit needs alive (Commit::fence). The runner sets the client's; a body
+  /// that writes records of a session names that one, and bookkeeping of sessions names none.
+  void fence(SessionId session) noexcept { commit_.fence = session; }
+
   // Changes.
   template <class K>
   void put(K const& key, typename RecordOf<K>::type value) {

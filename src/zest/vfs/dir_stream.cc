@@ -200,11 +200,16 @@ bool DirStream::deliver(Page const& page, std::size_t index, bool plus, DirSink 
   if (plus && entry.attr && age <= std::max<Duration>(env_.config.attr_timeout, kPageAge) &&
       !env_.changed_since(item.ino, page.epoch)) {
     attr = *entry.attr;
+    bool foreign = false;
     if (auto const file = files_.find(item.ino)) {
       std::lock_guard const lock(file->mutex);
-      file->apply_fetched(attr, page.epoch);
+      foreign = file->apply_fetched(attr, page.epoch);
       attr = file->effective();
     }
+    if (foreign) {
+      env_.invalidate_pages(item.ino, 0, 0);
+    }
+    env_.kernel_attrs.hand_out(item.ino, attr, Loop::current()->now(), env_.config.attr_timeout);
     item.attr = &attr;
   }
   return sink(item);

@@ -20,14 +20,18 @@ Context Env::periodic() const {
   return ctx;
 }
 
-Result<void> Env::check_alive() {
+Result<void> Env::check_alive(SessionId written_in) {
   if (services.meta.alive()) [[likely]] {
-    return {};
+    fenced_.store(false, std::memory_order_relaxed);
+    if (written_in.value == 0 || written_in == services.meta.session()) [[likely]] {
+      return {};
+    }
+    return Error(Errc::io, Fault::transient, "written under a session that has ended");
   }
   if (!fenced_.exchange(true)) {
     services.log.error(
-        "this client's session was lost, so other clients may have taken over its locks and files; "
-        "writing is refused until the volume is mounted again",
+        "this client has no session in the volume, so other clients may be taking over its locks "
+        "and files; writing is refused until it has one again",
         {{"mount_point", config.mount_point}});
   }
   return Error(Errc::io);
@@ -66,6 +70,43 @@ void Env::invalidate_pages(Ino ino, std::uint64_t offset, std::uint64_t length) 
   }
   if (tell) {
     scope.spawn([tell = std::move(tell), ino, offset, length] { tell(ino, offset, length); });
+  }
+}
+
+void Env::invalidate_files(std::vector<Ino> inodes) {
+  std::function<void(Ino, std::uint64_t, std::uint64_t)> tell;
+  {
+    std::lock_guard const lock(mutex_);
+    tell = invalidator_.inode;
+  }
+  if (tell) {
+    scope.spawn([tell = std::move(tell), inodes = std::move(inodes)] {
+      for (auto const ino : inodes) {
+        tell(ino, 0, 0);
+      }
+    });
+  }
+}
+
+void Env::invalidate_now(Ino ino, bool pages) {
+  std::function<void(Ino, bool)> tell;
+  {
+    std::lock_guard const lock(mutex_);
+    tell = invalidator_.inode_now;
+  }
+  if (tell) {
+    tell(ino, pages);
+  }
+}
+
+void Env::invalidate_names() {
+  std::function<void()> tell;
+  {
+    std::lock_guard const lock(mutex_);
+    tell = invalidator_.names;
+  }
+  if (tell) {
+    tell();
   }
 }
 

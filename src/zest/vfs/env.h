@@ -10,7 +10,9 @@
 #include <stop_token>
 #include <unordered_map>
 #include <utility>
+#include <vector>
 
+#include "zest/vfs/kernel_attrs.h"
 #include "zest/vfs/vfs.h"
 
 namespace zest::vfs {
@@ -45,12 +47,21 @@ struct Env {
   [[nodiscard]] static Context background() { return {}; }
   /// The context of periodic work, which ends at stop().
   [[nodiscard]] Context periodic() const;
-  /// EIO once the session was lost; logs that once.
-  Result<void> check_alive();
+  /// EIO while this client has no session, and where `written_in` is one that ended; logs the
+  /// former once.
+  Result<void> check_alive(SessionId written_in = {});
   /// Tells the door, on a fiber of its own, that the kernel's pages of a file are stale. On the
   /// caller's fiber it could wait for a kernel lock that the caller's own request holds.
   void invalidate_pages(Ino ino, std::uint64_t offset, std::uint64_t length);
+  /// The same for all pages of many files.
+  void invalidate_files(std::vector<Ino> inodes);
+  /// Attributes of an inode, and with `pages` its pages, are stale in the kernel: returns when it
+  /// has dropped them. Not in requests during which the kernel holds a page's lock (read, write).
+  void invalidate_now(Ino ino, bool pages);
+  /// All names are stale in the kernel.
+  void invalidate_names();
   void set_invalidator(Vfs::Invalidator invalidator);
+  KernelAttrs kernel_attrs;
 
  private:
   std::atomic<bool> fenced_{false};

@@ -36,11 +36,12 @@ Attr FileState::effective() const {
   return out;
 }
 
-void FileState::apply_fetched(Attr const& fetched, std::uint64_t before) {
+bool FileState::apply_fetched(Attr const& fetched, std::uint64_t before) {
   if (attr_known && epoch > before) {
-    return;  // The answer may be older than our latest change; the next one will do.
+    return false;  // The answer may be older than our latest change; the next one will do.
   }
-  if (attr_known && fetched.mtime != attr.mtime && fetched.mtime != own_mtime) {
+  bool const foreign = attr_known && fetched.mtime != attr.mtime && fetched.mtime != own_mtime;
+  if (foreign) {
     drop_views();
     validated_mtime = fetched.mtime;
     stamp.reset();
@@ -50,6 +51,7 @@ void FileState::apply_fetched(Attr const& fetched, std::uint64_t before) {
   }
   attr = fetched;
   attr_known = true;
+  return foreign;
 }
 
 void FileState::apply_own(Attr const& changed_attr, std::uint64_t before, std::uint64_t now_epoch) {

@@ -17,7 +17,6 @@
 #include <memory>
 #include <mutex>
 #include <optional>
-#include <set>
 #include <unordered_map>
 #include <vector>
 
@@ -45,6 +44,7 @@ struct PendingSlice {
   WallTime last_write;         ///< becomes the file's mtime
   TimePoint first_write_at;    ///< for the background flush
   TimePoint last_write_at;
+  SessionId session;  ///< in which the first byte was taken
   SliceWriter writer;
 
   [[nodiscard]] std::uint64_t begin() const noexcept { return chunk.value * kChunkSize + pos; }
@@ -91,16 +91,18 @@ class FileState {
   WallTime validated_mtime;  ///< mtime at which `views` were known to be right
   WallTime own_mtime;        ///< mtime that our latest commit left
   std::optional<KernelStamp> stamp;
-  std::set<std::uint64_t> lock_owners;  ///< POSIX lock owners that may hold something
+  /// POSIX lock owners that may hold something, and the session in which they got it (0 = none yet,
+  /// or all given up).
+  std::map<std::uint64_t, SessionId> lock_owners;
 
   // ---- call with `mutex` held
   /// Length including pending writes.
   [[nodiscard]] std::uint64_t length() const noexcept;
   /// The attributes including pending writes.
   [[nodiscard]] Attr effective() const;
-  /// Takes over attributes that were asked for when Env::epoch was `before`. Drops slice lists when
-  /// somebody else changed the file.
-  void apply_fetched(Attr const& fetched, std::uint64_t before);
+  /// Takes over attributes that were asked for when Env::epoch was `before`. When somebody else
+  /// changed the data, slice lists are dropped, and true tells that the kernel's pages are old.
+  bool apply_fetched(Attr const& fetched, std::uint64_t before);
   /// Takes over the attributes after an own change of the data (`before` as above).
   void apply_own(Attr const& changed_attr, std::uint64_t before, std::uint64_t now_epoch);
   void drop_views();

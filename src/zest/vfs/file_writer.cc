@@ -106,7 +106,7 @@ void settle_failed(Env& env, FilePtr const& file, PendingSlice& slice, Error con
     auto const ctx = Env::background();
     slice.writer.abort(ctx);
   }
-  if (error.fault() != Fault::semantic) {
+  if (error.fault() != Fault::semantic || error.code() == Errc::io) {
     env.services.log.error("written data could not be stored and is lost",
                            {{"inode", file->ino.value},
                             {"offset", slice.begin()},
@@ -146,6 +146,7 @@ void settle_committed(Env& env, FilePtr const& file, PendingSlice& slice, std::u
     if (file->stamp && file->stamp->mtime != reply.replaced_mtime) {
       file->stamp.reset();  // Somebody else wrote: the kernel's pages may be old.
     }
+    env.kernel_attrs.wrote(file->ino, reply.replaced_mtime, grown);
     file->apply_own(grown, before, env.note_change(file->ino));
     file->drop_view(slice.chunk);
     file->meta_dirty = true;
@@ -163,7 +164,7 @@ void settle_committed(Env& env, FilePtr const& file, PendingSlice& slice, std::u
 /// these bytes are written.
 void commit_slice(Env& env, FilePtr const& file, SlicePtr const& slice) {
   auto const ctx = Env::background();
-  auto stored = env.check_alive();
+  auto stored = env.check_alive(slice->session);
   if (stored.ok()) {
     stored = slice->writer.finish(ctx, slice->durable);
   }
@@ -191,7 +192,8 @@ void commit_slice(Env& env, FilePtr const& file, SlicePtr const& slice) {
                                                                  .size = slice->length,
                                                                  .off = 0,
                                                                  .len = slice->length},
-                                                       .mtime = slice->last_write});
+                                                       .mtime = slice->last_write,
+                                                       .session = slice->session});
   if (committed.ok()) {
     settle_committed(env, file, *slice, before, *committed);
   } else {
@@ -241,8 +243,8 @@ Result<void> drain(Env& env, FilePtr const& file, Context const& ctx, std::uint6
 
 /// The open slice that `[pos, pos + length)` continues, or nullptr. A slice behind a newer one that
 /// covers part of the range cannot take it: the newer one would hide it.
-SlicePtr find_open_slice(FileState& file, ChunkIndex chunk, std::uint32_t pos,
-                         std::uint32_t length) {
+SlicePtr find_open_slice(FileState& file, ChunkIndex chunk, std::uint32_t pos, std::uint32_t length,
+                         SessionId session) {
   std::lock_guard const lock(file.mutex);
   int seen = 0;
   for (auto it = file.pending.rbegin(); it != file.pending.rend(); ++it) {
@@ -250,7 +252,7 @@ SlicePtr find_open_slice(FileState& file, ChunkIndex chunk, std::uint32_t pos,
     if (slice.chunk != chunk) {
       continue;
     }
-    if (slice.state == State::open && !slice.doomed &&
+    if (slice.state == State::open && !slice.doomed && slice.session == session &&
         pos >= slice.pos + slice.writer.frozen_end() && pos <= slice.pos + slice.length) {
       return *it;
     }
@@ -302,6 +304,7 @@ Result<SlicePtr> start_slice(Env& env, FilePtr const& file, Context const& ctx, 
   auto slice = std::make_shared<PendingSlice>(env.services.blocks);
   slice->chunk = chunk;
   slice->pos = pos;
+  slice->session = env.services.meta.session();
   slice->writer.set_id(id);
   slice->first_write_at = Loop::current()->now();
   slice->last_write_at = slice->first_write_at;
@@ -342,7 +345,7 @@ Result<std::size_t> write_piece(Env& env, FilePtr const& file, Context const& ct
   auto const chunk = ChunkIndex{static_cast<std::uint32_t>(offset / kChunkSize)};
   auto const pos = static_cast<std::uint32_t>(offset % kChunkSize);
   auto length = static_cast<std::uint32_t>(std::min<std::uint64_t>(bytes.size(), kChunkSize - pos));
-  auto slice = find_open_slice(*file, chunk, pos, length);
+  auto slice = find_open_slice(*file, chunk, pos, length, env.services.meta.session());
   if (!slice) {
     ZEST_TRY(slice, start_slice(env, file, ctx, chunk, pos));
   }

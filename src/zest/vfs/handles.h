@@ -26,6 +26,10 @@ struct FileHandle {
   ReadAhead ahead;
   std::atomic<bool> flocked{false};
   std::atomic<std::uint64_t> flock_owner{0};
+  /// The session in which the flock was taken; 0 = none is held.
+  std::atomic<std::uint64_t> flock_session{0};
+  /// Who took POSIX locks through this handle last; see FileState::lock_owners.
+  std::atomic<std::uint64_t> plock_owner{0};
 };
 
 // Shared because a request under way keeps its handle while another one releases it.

@@ -28,7 +28,7 @@ Vfs::Impl::Impl(VfsConfig configuration, Services modules)
   env.services.blocks.on_memory_pressure([dirty = env.dirty] { dirty->report_pressure(); });
 }
 
-Attr Vfs::Impl::merge(Ino ino, Attr const& fetched, std::uint64_t before) {
+Attr Vfs::Impl::merge(Ino ino, Attr const& fetched, std::uint64_t before, bool& foreign) {
   if (fetched.type != FileType::regular) {
     return fetched;
   }
@@ -37,20 +37,35 @@ Attr Vfs::Impl::merge(Ino ino, Attr const& fetched, std::uint64_t before) {
     return fetched;
   }
   std::lock_guard const lock(file->mutex);
-  file->apply_fetched(fetched, before);
+  foreign = file->apply_fetched(fetched, before);
   return file->effective();
 }
 
 EntryReply Vfs::Impl::entry(Ino ino, Attr const& fetched, std::uint64_t before) {
   bool const directory = fetched.type == FileType::directory;
-  return {.ino = ino,
-          .attr = merge(ino, fetched, before),
-          .entry_timeout = directory ? env.config.dir_entry_timeout : env.config.entry_timeout,
-          .attr_timeout = env.config.attr_timeout};
+  bool foreign = false;
+  EntryReply reply{
+      .ino = ino,
+      .attr = merge(ino, fetched, before, foreign),
+      .entry_timeout = directory ? env.config.dir_entry_timeout : env.config.entry_timeout,
+      .attr_timeout = env.config.attr_timeout};
+  if (foreign) {
+    // Without waiting: during a lookup the kernel holds the directory's lock.
+    env.invalidate_pages(ino, 0, 0);
+  }
+  env.kernel_attrs.hand_out(ino, reply.attr, Loop::current()->now(), reply.attr_timeout);
+  return reply;
 }
 
 AttrReply Vfs::Impl::attr_reply(Ino ino, Attr const& fetched, std::uint64_t before) {
-  return {.attr = merge(ino, fetched, before), .attr_timeout = env.config.attr_timeout};
+  bool foreign = false;
+  AttrReply reply{.attr = merge(ino, fetched, before, foreign),
+                  .attr_timeout = env.config.attr_timeout};
+  if (foreign) {
+    env.invalidate_now(ino, /*pages=*/true);
+  }
+  env.kernel_attrs.hand_out(ino, reply.attr, Loop::current()->now(), reply.attr_timeout);
+  return reply;
 }
 
 void Vfs::Impl::changed(Ino ino, Attr const& attr, std::uint64_t before, bool sets_mtime) {
@@ -97,6 +112,26 @@ Result<void> Vfs::Impl::check_old_name(Ino parent, std::string_view name) const 
 Result<void> Vfs::Impl::check_writable() const {
   if (env.config.read_only) {
     return Errc::rofs;
+  }
+  return {};
+}
+
+Result<void> Vfs::Impl::check_locks(FileHandle const& handle) {
+  auto const flocked_in = handle.flock_session.load();
+  auto const owner = handle.plock_owner.load();
+  if (flocked_in == 0 && owner == 0) [[likely]] {
+    return {};
+  }
+  auto const now = meta().session();
+  bool lost = flocked_in != 0 && flocked_in != now.value;
+  if (owner != 0) {
+    std::lock_guard const lock(handle.file->mutex);
+    auto const found = handle.file->lock_owners.find(owner);
+    lost = lost || (found != handle.file->lock_owners.end() && found->second.value != 0 &&
+                    found->second != now);
+  }
+  if (lost) {
+    return Error(Errc::io, Fault::semantic, "a lock of this open file was lost with its session");
   }
   return {};
 }

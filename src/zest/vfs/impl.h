@@ -31,8 +31,10 @@ struct Vfs::Impl {
 
   // ---- replies
   /// Attributes as this client sees them: with its pending writes. `before` is Env::epoch before
-  /// meta was asked.
-  Attr merge(Ino ino, Attr const& fetched, std::uint64_t before);
+  /// meta was asked. `foreign` becomes true when another client changed the data: the page that
+  /// held the end of the file has zeros behind it in the kernel, and those are data now, so its
+  /// pages have to go before it hears of the new length.
+  Attr merge(Ino ino, Attr const& fetched, std::uint64_t before, bool& foreign);
   EntryReply entry(Ino ino, Attr const& fetched, std::uint64_t before);
   AttrReply attr_reply(Ino ino, Attr const& fetched, std::uint64_t before);
   /// An own change of attributes succeeded. Without `sets_mtime`, an mtime that is new to us is
@@ -45,11 +47,25 @@ struct Vfs::Impl {
   /// EPERM for a name that belongs to the file system, ENAMETOOLONG.
   Result<void> check_old_name(Ino parent, std::string_view name) const;
   Result<void> check_writable() const;
+  /// EIO when a lock that was taken through this handle is lost.
+  Result<void> check_locks(FileHandle const& handle);
+
+  // ---- locks and sessions (coherence.cc)
+  /// Before a lock is given up: everything written is committed. Errors stay with the file, for
+  /// fsync and close.
+  void store_before_unlock(FilePtr const& file);
+  /// After a lock was granted, with the node as it was then: nothing older is served from now on,
+  /// not by the kernel either.
+  void refresh_after_lock(FilePtr const& file, Attr const& attr, std::uint64_t before);
+  /// The session `ended` was taken away and a new one opened.
+  void session_ended(SessionId ended);
 
   // ---- steps
   /// Opens what meta has counted as open (`attr` is its answer) or fails and closes it.
   OpenReply opened(FilePtr const& file, Attr const& attr, std::uint64_t before,
                    std::uint32_t flags);
+  /// What the kernel may answer with from its memory is not older than `attr`.
+  void refresh_kernel(Ino ino, Attr const& attr);
   Result<OpenReply> open_file(Context const& ctx, Ino ino, std::uint32_t flags, bool created);
   /// meta.close and what follows from it.
   void close_file(Ino ino);

@@ -33,6 +33,8 @@ void Vfs::set_invalidator(Invalidator invalidator) {
 
 Result<void> Vfs::start(Context const&) {
   impl_->started = true;
+  impl_->env.services.meta.set_session_listener(
+      [impl = impl_.get()](SessionId ended) { impl->session_ended(ended); });
   impl_->periodic.spawn([impl = impl_.get()] { run_flusher(impl->env); });
   if (impl_->env.config.background_jobs && !impl_->env.config.read_only) {
     impl_->periodic.spawn([impl = impl_.get()] { impl->jobs.run_cleaning(); });
@@ -42,6 +44,7 @@ Result<void> Vfs::start(Context const&) {
 
 Result<void> Vfs::stop(Context const& ctx) {
   auto& env = impl_->env;
+  env.services.meta.set_session_listener({});
   env.stop.request_stop();
   Result<void> result;
   auto const durability =

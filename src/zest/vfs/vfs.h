@@ -41,6 +41,7 @@ struct VfsConfig {
   bool hide_internal = false;    ///< virtual files are not listed
   bool prefix_internal = false;  ///< virtual names start with .jfs
   bool read_only = false;
+  bool writeback_cache = false;           ///< the kernel keeps written pages for itself for a while
   std::size_t readahead_max = 32u << 20;  ///< bytes per handle
   SyncPolicy sync = SyncPolicy::close;
   std::string mount_point;
@@ -138,6 +139,10 @@ class Vfs {
   struct Invalidator {
     std::function<void(Ino, std::uint64_t offset, std::uint64_t length)> inode;
     std::function<void(Ino parent, std::string const& name)> entry;
+    /// An inode's attributes, and its pages with `pages`; returns when the kernel has dropped them.
+    std::function<void(Ino, bool pages)> inode_now;
+    /// All names.
+    std::function<void()> names;
   };
   void set_invalidator(Invalidator invalidator);
   [[nodiscard]] VfsConfig const& config() const noexcept;

@@ -40,7 +40,15 @@ Result<OpenReply> Vfs::open(Context const& ctx, Ino ino, std::uint32_t flags) {
                            .direct_io = true,
                            .nonseekable = stream};
         }
-        return impl.open_file(ctx, ino, flags, false);
+        ZEST_TRY(auto const reply, impl.open_file(ctx, ino, flags, false));
+        if (auto const file = impl.files.find(ino)) {
+          auto const attr = [&] {
+            std::lock_guard const lock(file->mutex);
+            return file->effective();
+          }();
+          impl.refresh_kernel(ino, attr);
+        }
+        return reply;
       },
       [&](Result<OpenReply> const& result) {
         auto line = describe_args(fmt::format("{},{:#x}", ino.value, flags));
@@ -135,6 +143,7 @@ Result<DataView> Vfs::read(Context const& ctx, Handle handle, std::uint64_t offs
   if (!readable(*opened)) {
     return Errc::badf;
   }
+  ZEST_CHECK(impl.check_locks(*opened));
   return impl.traced(
       ctx, "read",
       [&]() -> Result<DataView> {
@@ -165,6 +174,7 @@ Result<std::size_t> Vfs::write(Context const& ctx, Handle handle, std::uint64_t 
           return Errc::fbig;
         }
         ZEST_CHECK(impl.env.check_alive());
+        ZEST_CHECK(impl.check_locks(*opened));
         if (kill_suidgid) {
           ZEST_CHECK(impl.kill_suidgid(*opened->file));
         }
@@ -188,21 +198,23 @@ Result<void> Vfs::flush(Context const& ctx, Handle handle, std::uint64_t lock_ow
   }
   auto const& file = opened->file;
   auto const run = [&]() -> Result<void> {
-    auto flushed = flush_file(impl.env, file, ctx, close_durability(impl.env.config));
     bool locked = false;
     {
       std::lock_guard const lock(file->mutex);
       locked = file->lock_owners.erase(lock_owner) > 0;
     }
+    // What was written under a lock is stored before the lock goes, whoever is in a hurry.
+    auto const background = Env::background();
+    auto flushed =
+        flush_file(impl.env, file, locked ? background : ctx, close_durability(impl.env.config));
     if (locked) {
-      auto const background = Env::background();
       auto unlocked = impl.meta().setlk(
           background,
           {.ino = file->ino,
            .owner = lock_owner,
            .range = {.type = LockRange::Type::unlock, .start = 0, .end = ~std::uint64_t{0} >> 1}});
       if (flushed.ok() && !unlocked.ok()) {
-        return unlocked;
+        return std::move(unlocked).error();
       }
     }
     return flushed;

@@ -209,9 +209,12 @@ TEST_P(EngineTest, ListsSessionsAndWhatTheyHold) {
         std::vector<LockRange>{{.type = LockRange::Type::read, .pid = 1, .start = 0, .end = 1}});
     put(PlockKey{Ino{20}, one, 1},
         std::vector<LockRange>{{.type = LockRange::Type::read, .pid = 1, .start = 0, .end = 1}});
+    // Only a shared flock, and not the only one: after a crash it must be found like any other.
+    put(FlockKey{Ino{23}, two, 5}, FlockType::read);
+    put(FlockKey{Ino{23}, one, 5}, FlockType::read);
     auto locked = must(engine().list_locked(ctx, one));
     std::ranges::sort(locked);
-    EXPECT_EQ(locked, (std::vector<Ino>{Ino{20}, Ino{22}}));
+    EXPECT_EQ(locked, (std::vector<Ino>{Ino{20}, Ino{22}, Ino{23}}));
     EXPECT_TRUE(must(engine().list_locked(ctx, SessionId{3})).empty());
   });
 }

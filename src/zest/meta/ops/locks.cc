@@ -11,11 +11,11 @@ bool conflicts(FlockOp wanted, FlockType held) noexcept {
   return wanted == FlockOp::exclusive || held == FlockType::write;
 }
 
-Result<void> check_node(Txn& txn, Ino ino) {
-  ZEST_TRY(auto const node, txn.node(ino));
-  // An unlinked open file is a node still.
-  static_cast<void>(node);
-  return {};
+// Who held the lock before has stored its data before it gave the lock up. So the node, fetched in
+// one view with the locks that are the commit's condition, tells whether anything that this client
+// remembers is old. Lock calls are not run with hints.
+Result<Attr> granted_node(Txn& txn, Ino ino) {
+  return txn.node(ino);
 }
 
 }  // namespace
@@ -24,19 +24,20 @@ Result<void> check_node(Txn& txn, Ino ino) {
 Result<LockAttempt> flock(Txn& txn, FlockRequest const& request) {
   FlocksKey const all{request.ino};
   FlockKey const own{request.ino, request.owner.session, request.owner.owner};
+  txn.fence(request.owner.session);
   if (request.op == FlockOp::unlock) {
     txn.erase(own);
     return LockAttempt{};
   }
   ZEST_CHECK(txn.fetch({NodeKey{request.ino}, all}));
-  ZEST_CHECK(check_node(txn, request.ino));
+  ZEST_TRY(auto const node, granted_node(txn, request.ino));
+  LockAttempt attempt{.holders = {}, .attr = node};
   ZEST_TRY(auto const held, txn.get(all));
-  LockAttempt attempt;
   auto const wanted = request.op == FlockOp::exclusive ? FlockType::write : FlockType::read;
   for (auto const& [owner, type] : held.value_or(Flocks{})) {
     if (owner == request.owner) {
       if (type == wanted) {
-        return LockAttempt{};
+        return attempt;
       }
     } else if (conflicts(request.op, type)) {
       attempt.holders.push_back(owner);
@@ -56,14 +57,15 @@ Result<LockAttempt> setlk(Txn& txn, PlockRequest const& request) {
   }
   PlocksKey const all{request.ino};
   PlockKey const own{request.ino, request.owner.session, request.owner.owner};
+  txn.fence(request.owner.session);
   ZEST_CHECK(txn.fetch({NodeKey{request.ino}, all}));
   auto const unlock = request.range.type == LockRange::Type::unlock;
+  LockAttempt attempt;
   if (!unlock) {
-    ZEST_CHECK(check_node(txn, request.ino));
+    ZEST_TRY(attempt.attr, granted_node(txn, request.ino));
   }
   ZEST_TRY(auto const read, txn.get(all));
   auto const held = read.value_or(Plocks{});
-  LockAttempt attempt;
   if (!unlock) {
     for (auto const& [owner, ranges] : held) {
       if (owner != request.owner && find_conflict(ranges, request.range).has_value()) {

@@ -117,6 +117,7 @@ Result<Attr> set_acl(Txn& txn, AclRequest const& request);
 /// One try of a lock call: empty = granted, else the owners in the way.
 struct LockAttempt {
   std::vector<LockOwner> holders;
+  std::optional<Attr> attr;  ///< the node when the lock was granted
 };
 struct FlockRequest {
   Ino ino;

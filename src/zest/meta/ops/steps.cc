@@ -229,6 +229,7 @@ Result<UnlinkReply> drop_file_name(Txn& txn, VolumeView const& view, NameOf cons
   if (!node.parent) {
     txn.erase(ParentsKey{ino});
   }
+  txn.fence(view.session);
   txn.put(SustainedKey{view.session, ino}, Present{});
   reply.sustained = true;
   return reply;

@@ -38,17 +38,8 @@ class MemoryEngine final : public Engine {
     });
   }
   Result<void> commit(Context const& ctx, Commit const& commit) override {
-    return call(ctx, "commit", [&]() -> Result<void> {
-      if (drawn(options_.conflict_per_mille)) {
-        return Error(Errc::again, Fault::conflict, "injected conflict");
-      }
-      auto const lost = drawn(options_.lost_reply_per_mille);
-      ZEST_CHECK(state_.commit(commit));
-      if (lost) {
-        return Error::transient(Errc::timedout, "injected loss of a commit's reply");
-      }
-      return {};
-    });
+    ZEST_CHECK(apply(ctx, commit));
+    return options_.after_commit ? options_.after_commit() : Result<void>();
   }
   Result<void> sync(Context const& ctx) override {
     return call(ctx, "sync", [] { return Result<void>(); });
@@ -169,6 +160,19 @@ class MemoryEngine final : public Engine {
   }
 
  private:
+  Result<void> apply(Context const& ctx, Commit const& commit) {
+    return call(ctx, "commit", [&]() -> Result<void> {
+      if (drawn(options_.conflict_per_mille)) {
+        return Error(Errc::again, Fault::conflict, "injected conflict");
+      }
+      auto const lost = drawn(options_.lost_reply_per_mille);
+      ZEST_CHECK(state_.commit(commit));
+      if (lost) {
+        return Error::transient(Errc::timedout, "injected loss of a commit's reply");
+      }
+      return {};
+    });
+  }
   /// One trip: counted, perhaps failed by the test's hook, then `body` under the lock.
   template <class Body>
   auto call(Context const& ctx, std::string_view name, Body const& body)

@@ -32,6 +32,8 @@ struct MemoryEngineOptions {
   /// Called before each trip with the name of the call ("fetch", "commit", …), without any lock
   /// held, so it may suspend (latency) or fail (engine away). May be empty.
   std::function<Result<void>(std::string_view call)> before_call;
+  /// The same after each commit that succeeded: what it returns is what the caller sees.
+  std::function<Result<void>()> after_commit;
   /// Lets other fibers run before each call, so that a simulated loop tries all interleavings.
   bool yield = true;
 };
