@@ -67,11 +67,11 @@ Result<void> Runner::commit(Context const& ctx, Txn const& txn) {
       committed.error().code() != Errc::timedout) {
     return committed;
   }
-  auto applied = was_applied(engine_, ctx, txn.pending());
-  if (!applied.ok()) {
-    return committed;  // The engine is away: the outcome stays unknown, and the message says so.
+  auto const fate = fate_of(engine_, ctx, txn.pending());
+  if (!fate.ok() || *fate == Fate::unknown) {
+    return committed;  // The engine is away, or others were here: ETIMEDOUT says so.
   }
-  if (!*applied) {
+  if (*fate == Fate::not_happened) {
     return Error(Errc::again, Fault::conflict, "the commit did not happen");
   }
   return {};
