@@ -169,7 +169,7 @@ def dump(peer: Client, volume: Volume) -> dict:
     content = json.loads(text)
     content.pop("Sustained", None)
     for counters in (content.get("Counters") or {},):
-        for name in ("nextSession", "nextInode", "nextChunk", "nextTrash", "nextCleanupSlices"):
+        for name in ("nextSession", "nextInodes", "nextChunk", "nextTrash"):
             counters.pop(name, None)
     return content
 
