@@ -134,7 +134,7 @@ def main():
     print(f"seed {options.seed}")
     rng = random.Random(options.seed)
     with client_of(options) as (client, mount_options), workspace("crash") as where:
-        volume = Volume(where)
+        volume = Volume(where, engine=options.engine)
         client.format(volume)
         journals = []
         checked = 0

@@ -2,20 +2,24 @@
 """Both clients on one volume: ZestFS and the peer (JuiceFS) read each other's trees, mounted one after the other and at
 the same time, and both find the volume sound afterwards.
 
+On any engine that both have: tests/services/with.py redis -- tests/interop/interop.py --engine redis
+
 Without the peer's program (ZEST_PEER, PATH, ~/.cache/zest-peer/juicefs) the test says so and counts as skipped.
 """
 
 import argparse
 import fcntl
+import json
 import os
 import random
+import re
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "system"))
-from harness import Client, Mount, Volume, assert_same_tree, require_peer, run, tree, workspace  # noqa: E402
+from harness import Client, Mount, Volume, add_engine_argument, assert_same_tree, require_peer, run, tree, workspace  # noqa: E402
 
 # Cached attributes would hide the other client's changes for a second; coherence is what is tested here.
 FRESH = ["--attr-cache=0", "--entry-cache=0", "--dir-entry-cache=0"]
@@ -159,10 +163,63 @@ def check_volume(zest: Client, peer: Client, volume: Volume, exact_statistics: b
     print(f"    gc: {summary[-1].split('>: ')[-1] if summary else 'no summary'}")
 
 
-def one_after_the_other(zest: Client, peer: Client, where: Path, seed: int):
+def dump(peer: Client, volume: Volume) -> dict:
+    """What the peer's dump says about the volume, without what differs from one dump to the next."""
+    text = run(peer.program, "dump", volume.url, timeout=600).stdout
+    content = json.loads(text)
+    content.pop("Sustained", None)
+    for counters in (content.get("Counters") or {},):
+        for name in ("nextSession", "nextInodes", "nextChunk", "nextTrash"):
+            counters.pop(name, None)
+    return content
+
+
+def differences(before, after, path="") -> list[str]:
+    """Where two dumps differ, as readable paths."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        return [d for k in sorted(before.keys() | after.keys())
+                for d in differences(before.get(k), after.get(k), f"{path}/{k}")]
+    if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+        return [d for i, (b, a) in enumerate(zip(before, after)) for d in differences(b, a, f"{path}[{i}]")]
+    return [] if before == after else [f"{path}: {before} / {after}"]
+
+
+# Differs between any two sessions, whoever writes: time stamps of directories that a rename passed through.
+TOUCHED = re.compile(r"/attr/(mtime|ctime|mtimensec|ctimensec)$")
+
+
+def dumps_agree(zest: Client, peer: Client, where: Path, seed: int, engine: str):
+    """The peer's dump of a volume that the peer made: the same after ZestFS has read, moved there and back, written the
+    same bytes, and removed what it had added. Only time stamps of what was touched may differ."""
+    volume = Volume(where, "dumped", engine=engine)
+    peer.format(volume)
+    with Mount(peer, volume, where / "mnt", "--enable-xattr") as m:
+        fill(m.path / "data", seed)
+    before = dump(peer, volume)
+    with Mount(zest, volume, where / "mnt", "--enable-xattr") as m:
+        data = m.path / "data"
+        tree(data)
+        os.rename(data / "wide", data / "elsewhere")
+        os.rename(data / "elsewhere", data / "wide")
+        os.link(data / "files" / "size-1", data / "another-name")
+        os.unlink(data / "another-name")
+        os.setxattr(data / "files", "user.passing", b"x")
+        os.removexattr(data / "files", "user.passing")
+        (data / "new").mkdir()
+        (data / "new" / "file").write_bytes(pattern(5 * MIB, seed))
+        run("rm", "-r", data / "new")
+        os.chmod(data / "files", 0o700)
+        os.chmod(data / "files", 0o750)
+    found = [d for d in differences(before, dump(peer, volume)) if not TOUCHED.search(d.split(":")[0])]
+    assert not found, f"{len(found)} differences between the peer's dumps (before / after):\n" + "\n".join(found[:30])
+    check_volume(zest, peer, volume, exact_statistics=True)
+    print("dumps: the same before and after")
+
+
+def one_after_the_other(zest: Client, peer: Client, where: Path, seed: int, engine: str):
     """Each client formats and fills a volume, the other sees the same and changes it, the first sees the changes."""
     for number, (first, second) in enumerate(((zest, peer), (peer, zest))):
-        volume = Volume(where, f"turns{number}")
+        volume = Volume(where, f"turns{number}", engine=engine)
         first.format(volume)
         with Mount(first, volume, where / "mnt", "--enable-xattr") as m:
             fill(m.path / "data", seed)
@@ -177,9 +234,9 @@ def one_after_the_other(zest: Client, peer: Client, where: Path, seed: int):
         print(f"{first.kind} first, then {second.kind}: {len(made)} paths are the same, fsck clean")
 
 
-def both_at_once(zest: Client, peer: Client, where: Path, seed: int):
+def both_at_once(zest: Client, peer: Client, where: Path, seed: int, engine: str):
     """Both mounted: what one closes, the other opens; directories, renames, locks and appends in turns."""
-    volume = Volume(where, "both")
+    volume = Volume(where, "both", engine=engine)
     peer.format(volume)
     with Mount(zest, volume, where / "a", "--enable-xattr", *FRESH) as a, \
             Mount(peer, volume, where / "b", "--enable-xattr", *FRESH) as b:
@@ -210,6 +267,7 @@ def both_at_once(zest: Client, peer: Client, where: Path, seed: int):
         exclusive_creates(roots)
         locks(a.path, b.path)
         parallel_writers(roots, seed)
+        locked_counter(roots)
         assert_same_tree(tree(a.path, skip=(".trash",)), tree(b.path, skip=(".trash",)), ("zest", "peer"))
     check_volume(zest, peer, volume, exact_statistics=False)
     print("both at once: contents, names, locks agree; fsck clean")
@@ -246,6 +304,25 @@ def locks(a: Path, b: Path):
                 unlock(holder)
 
 
+def locked_counter(roots):
+    """Both add to one number under a lock: no update is lost."""
+    script = """
+import fcntl, os, sys
+path = f'{sys.argv[1]}/counter'
+guard = os.open(path + '.guard', os.O_RDWR | os.O_CREAT)
+for i in range(150):
+    fcntl.lockf(guard, fcntl.LOCK_EX)
+    with open(path) as f: number = int(f.read())
+    with open(path, 'w') as f: f.write(str(number + 1))
+    fcntl.lockf(guard, fcntl.LOCK_UN)
+"""
+    (roots[0] / "counter").write_text("0")
+    adders = [subprocess.Popen([sys.executable, "-c", script, str(r)]) for r in roots]
+    assert all(p.wait(timeout=300) == 0 for p in adders)
+    for r in roots:
+        assert (r / "counter").read_text() == "300", f"{r}: {(r / 'counter').read_text()} instead of 300 under a lock"
+
+
 def parallel_writers(roots, seed):
     """Both write at the same time: disjoint files, one directory, and disjoint ranges of one file."""
     script = """
@@ -270,17 +347,23 @@ os.close(fd)
         assert (r / "ranges").read_bytes() == expected, f"{r}: ranges written by two clients are mixed up"
 
 
+PARTS = [one_after_the_other, both_at_once, dumps_agree]
+
+
 def main():
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--seed", type=int, default=random.randrange(1 << 30))
+    add_engine_argument(arguments)
+    arguments.add_argument("parts", nargs="*", help="only these: " + ", ".join(p.__name__ for p in PARTS))
     options = arguments.parse_args()
     require_peer()
     print(f"seed {options.seed}")
     zest, peer = Client(os.environ.get("ZEST_INTEROP_FIRST", "zest")), Client("peer")
     with workspace("interop") as where:
         started = time.monotonic()
-        one_after_the_other(zest, peer, where, options.seed)
-        both_at_once(zest, peer, where, options.seed)
+        for part in PARTS:
+            if not options.parts or part.__name__ in options.parts:
+                part(zest, peer, where, options.seed, options.engine)
         print(f"interop: ok, {time.monotonic() - started:.0f} s")
 
 

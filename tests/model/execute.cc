@@ -13,7 +13,14 @@ namespace {
 template <class T>
 Reply error_of(Result<T> const& result) {
   Reply reply;
-  reply.error = result.ok() ? 0 : result.error().number();
+  if (!result.ok()) {
+    auto const& error = result.error();
+    reply.error = error.number();
+    reply.text = error.text();
+    if (error.fault() == Fault::transient) {
+      reply.outcome = error.code() == Errc::timedout ? Outcome::unknown : Outcome::refused;
+    }
+  }
   return reply;
 }
 
@@ -103,7 +110,11 @@ Reply execute_data(Op& op, Context const& ctx, meta::Meta& meta) {
       return with_length(meta.truncate(ctx, op.ino, op.first * kCell, false),
                          [](Attr const& attr) { return attr; });
     case Kind::write: {
-      op.slice = meta.new_slice(ctx)->value;
+      auto const slice = meta.new_slice(ctx);
+      if (!slice.ok()) {
+        return error_of(slice);
+      }
+      op.slice = slice->value;
       auto const size = static_cast<std::uint32_t>(op.count * kCell);
       return with_length(
           meta.write_slice(

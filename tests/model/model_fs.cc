@@ -10,6 +10,7 @@ constexpr std::uint32_t kRead = 4;
 constexpr std::uint32_t kWrite = 2;
 constexpr std::uint32_t kSearch = 1;
 constexpr std::uint32_t kUser = 5;
+constexpr int kNobody = -1;
 constexpr std::uint32_t kNoReplace = 1;
 constexpr std::uint32_t kExchange = 2;
 
@@ -474,6 +475,13 @@ Reply ModelFs::open(Op const& op) {
   }
   ++node->opens[op.client];
   return Reply{};
+}
+
+void ModelFs::close_later(Op const& op) {
+  if (auto* node = find(op.ino); node != nullptr) {
+    node->sustained_by = kNobody;
+    --node->opens[op.client];
+  }
 }
 
 Reply ModelFs::close(Op const& op) {

@@ -57,8 +57,16 @@ struct Cell {
   friend bool operator==(Cell const&, Cell const&) = default;
 };
 
+/// Whether the caller of an operation got an answer.
+enum class Outcome : std::uint8_t {
+  answered,
+  refused,  ///< the database was not reached: it has not happened
+  unknown,  ///< no reply: it may have happened
+};
+
 /// What the caller of an operation sees.
 struct Reply {
+  Outcome outcome = Outcome::answered;
   int error = 0;
   Ino ino;
   std::uint32_t nlink = 0;
@@ -66,7 +74,12 @@ struct Reply {
   std::uint16_t mode = 0;
   bool data_unused = false;
   std::vector<Cell> cells;
-  friend bool operator==(Reply const&, Reply const&) = default;
+  std::string text;  ///< of an error, for people
+  friend bool operator==(Reply const& a, Reply const& b) {
+    return a.outcome == b.outcome && a.error == b.error && a.ino == b.ino && a.nlink == b.nlink &&
+           a.length == b.length && a.mode == b.mode && a.data_unused == b.data_unused &&
+           a.cells == b.cells;
+  }
 };
 
 struct Node {
@@ -90,6 +103,8 @@ class ModelFs {
 
   /// Applies `op`; a new node gets number `fresh`.
   Reply apply(Op const& op, Ino fresh);
+  /// A close that leaves an unlinked file to the end of its client's session.
+  void close_later(Op const& op);
   [[nodiscard]] std::map<Ino, Node> const& nodes() const noexcept { return nodes_; }
   [[nodiscard]] std::set<std::string> const& trash_names() const noexcept { return trash_names_; }
 

@@ -43,7 +43,7 @@ def main():
     seeds = options.seeds or [random.randrange(1 << 32) for _ in range(3)]
     failures = 0
     with client_of(options) as (client, mount_options), workspace("fsx") as where:
-        volume = Volume(where)
+        volume = Volume(where, engine=options.engine)
         client.format(volume)
         with Mount(client, volume, where / "mnt", *mount_options) as mount:
             for profile in options.profile:

@@ -51,7 +51,7 @@ def main():
     arguments.add_argument("patterns", nargs="*", help="only tests whose names contain these")
     options = arguments.parse_args()
     with client_of(options) as (client, mount_options), workspace("pjdfstest") as where:
-        volume = Volume(where)
+        volume = Volume(where, engine=options.engine)
         client.format(volume)
         secondary = where / "secondary"
         secondary.mkdir()

@@ -2,6 +2,10 @@
 
 Everything lives below one temporary directory a test; nothing outside of it is touched. The peer is the reference
 client of the volume format; ZEST_PEER, PATH and ~/.cache/zest-peer are searched for it.
+
+Volumes are on SQLite, or with `--engine` on a server that tests/services/with.py has started:
+
+    tests/services/with.py redis -- tests/posix/run_fsx.py --engine redis
 """
 
 import contextlib
@@ -15,6 +19,9 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "services"))
+from services import SERVICES, Database  # noqa: E402
 
 SKIPPED = 77  # ctest's SKIP_RETURN_CODE
 INTERNAL_INODES = 0x7FFFFFFF00000000
@@ -91,14 +98,21 @@ class Client:
 
 
 class Volume:
-    """A volume on SQLite and a local directory."""
+    """A volume in a local directory, its metadata in an empty database of `engine`: SQLite, or a running service."""
 
-    def __init__(self, where: Path, name="testvol", trash_days=0):
+    def __init__(self, where: Path, name="testvol", trash_days=0, engine="sqlite"):
         self.name = name
         self.trash_days = trash_days
-        self.database = where / f"{name}.db"
+        self.engine = engine
         self.bucket = where / f"{name}-bucket"
-        self.url = f"sqlite3://{self.database}"
+        if engine == "sqlite":
+            self.url = f"sqlite3://{where / name}.db"
+            return
+        services = os.environ.get("ZEST_TEST_SERVICES")
+        if services is None:
+            sys.exit(f"error: no server for {engine}: run tests/services/with.py {engine} -- {' '.join(sys.argv)} ")
+        self.held = Database(Path(services) / engine)  # ours as long as this object lives
+        self.url = self.held.url
 
 
 class Mount:
@@ -190,8 +204,14 @@ def transport(name: str):
             URING_SWITCH.write_text("N")
 
 
+def add_engine_argument(arguments):
+    """--engine, for tests that run on any of them."""
+    arguments.add_argument("--engine", choices=["sqlite", *SERVICES], default="sqlite")
+
+
 def add_client_arguments(arguments):
-    """--client and --transport, for tests that can run either client."""
+    """--client, --engine and --transport, for tests that can run either client."""
+    add_engine_argument(arguments)
     arguments.add_argument("--client", choices=["zest", "peer"], default="zest")
     arguments.add_argument("--transport", choices=["auto", "dev", "uring"], default="auto")
 

@@ -170,7 +170,7 @@ def main():
     arguments.add_argument("checks", nargs="*", help="only these: " + ", ".join(c.__name__ for c in CHECKS))
     options = arguments.parse_args()
     with client_of(options) as (client, mount_options), workspace("programs") as where:
-        volume = Volume(where)
+        volume = Volume(where, engine=options.engine)
         client.format(volume)
         scratch = where / "scratch"
         scratch.mkdir()

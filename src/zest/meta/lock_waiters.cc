@@ -1,6 +1,7 @@
 #include "zest/meta/lock_waiters.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "zest/runtime/loop.h"
 
@@ -39,27 +40,44 @@ void LockWaiters::wake() {
 Result<void> LockWaiters::waits_for(LockOwner const& waiter,
                                     std::vector<LockOwner> const& holders) {
   std::lock_guard const lock(graph_mutex_);
-  std::set<LockOwner> seen(holders.begin(), holders.end());
-  std::vector<LockOwner> todo(holders);
+  ++round_;
+  std::map<LockOwner, Wait> waits;
+  auto const& before = graph_[waiter];
+  for (auto const& holder : holders) {
+    auto const found = before.find(holder);
+    waits[holder] = {.first = found == before.end() ? round_ : found->second.first, .last = round_};
+  }
+  for (auto const& [holder, wait] : waits) {
+    if (leads_to(holder, waiter, wait.first)) {
+      graph_.erase(waiter);
+      return Errc::deadlk;
+    }
+  }
+  graph_[waiter] = std::move(waits);
+  return {};
+}
+
+// Over waits that began before `round` and were found again after it.
+bool LockWaiters::leads_to(LockOwner const& from, LockOwner const& to, std::uint64_t round) const {
+  std::set<LockOwner> seen{from};
+  std::vector<LockOwner> todo{from};
   while (!todo.empty()) {
     auto const owner = todo.back();
     todo.pop_back();
-    if (owner == waiter) {
-      graph_.erase(waiter);
-      return Errc::deadlk;
+    if (owner == to) {
+      return true;
     }
     auto const found = graph_.find(owner);
     if (found == graph_.end()) {
       continue;
     }
-    for (auto const& next : found->second) {
-      if (seen.insert(next).second) {
+    for (auto const& [next, wait] : found->second) {
+      if (wait.first <= round && wait.last >= round && seen.insert(next).second) {
         todo.push_back(next);
       }
     }
   }
-  graph_[waiter] = std::set<LockOwner>(holders.begin(), holders.end());
-  return {};
+  return false;
 }
 
 void LockWaiters::gave_up(LockOwner const& owner) {

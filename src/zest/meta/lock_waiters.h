@@ -2,7 +2,10 @@
 //
 // A lock's holder may be another client, so waiting is polling with a growing pause; an unlock in
 // this client wakes its own waiters at once. For POSIX locks, who waits for whom is kept as a
-// graph: a wait that would close a circle is EDEADLK. Only circles inside of this client are seen.
+// graph: a wait that closes a circle is EDEADLK. Only circles inside of this client are seen. A
+// waiter that hasn't looked again yet may seem to wait for somebody who has let go meanwhile; so a
+// circle counts when all its members have found their locks taken before and after its last one
+// began to wait.
 #pragma once
 
 #include <cstdint>
@@ -28,8 +31,8 @@ class LockWaiters {
   /// A lock was released here.
   void wake();
 
-  /// Notes that `waiter` waits for `holders`; EDEADLK when one of them waits for `waiter`, directly
-  /// or through others. A second call replaces the first.
+  /// Notes that `waiter` found its lock taken by `holders`, now or again; EDEADLK when one of them
+  /// waits for `waiter`, directly or through others.
   Result<void> waits_for(LockOwner const& waiter, std::vector<LockOwner> const& holders);
   void stops_waiting(LockOwner const& waiter);
   /// `owner` has given up a lock: nobody is known to wait for it until the next attempt says so. An
@@ -41,8 +44,16 @@ class LockWaiters {
   FiberCondition released_;
   std::uint64_t generation_ = 0;
 
+  /// That one owner waits for another, in rounds (calls of waits_for).
+  struct Wait {
+    std::uint64_t first = 0;
+    std::uint64_t last = 0;
+  };
+  bool leads_to(LockOwner const& from, LockOwner const& to, std::uint64_t round) const;
+
   std::mutex graph_mutex_;
-  std::map<LockOwner, std::set<LockOwner>> graph_;
+  std::uint64_t round_ = 0;
+  std::map<LockOwner, std::map<LockOwner, Wait>> graph_;
 };
 
 }  // namespace zest::meta

@@ -18,6 +18,14 @@ Session::Config session_config(MetaConfig const& config) {
   return {.heartbeat = config.heartbeat, .info = config.session};
 }
 
+// The file of an unlink or rename that may have happened may be a sustained inode now.
+Error after_failure(OpenFiles::Deletion& deletion, Error error) {
+  if (error.fault() == Fault::transient && error.code() == Errc::timedout) {
+    deletion.maybe_sustained();
+  }
+  return error;
+}
+
 }  // namespace
 
 Meta::Impl::Impl(Engine& engine_in, Setting setting_in, MetaConfig config_in, Clock const& clock_in,
@@ -124,7 +132,12 @@ Result<UnlinkReply> Meta::Impl::after_drop(Context const& ctx, OpenFiles::Deleti
   open_files.forget(reply.ino);
   if (reply.sustained && deletion.sustained()) {
     auto const sid = session.id();
-    return runner.run(ctx, [&](Txn& txn) { return ops::delete_sustained(txn, sid, reply.ino); });
+    auto deleted =
+        runner.run(ctx, [&](Txn& txn) { return ops::delete_sustained(txn, sid, reply.ino); });
+    if (deleted.ok()) {
+      return deleted;
+    }
+    // The name is gone, which is what the caller wanted; the file goes with the session.
   }
   return reply;
 }
@@ -217,10 +230,12 @@ Result<UnlinkReply> Meta::unlink(Context const& ctx, Ino parent, std::string_vie
   ZEST_TRY(auto const view, impl_->view_with_trash(ctx, skip_trash));
   ops::NameRequest const request{.parent = impl_->inside(parent), .name = name};
   OpenFiles::Deletion deletion(impl_->open_files);
-  ZEST_TRY(auto reply, impl_->runner.run_hinted(ctx, [&](Txn& txn) {
-    return ops::unlink(txn, view, request, deletion);
-  }));
-  return impl_->after_drop(ctx, deletion, reply);
+  auto reply = impl_->runner.run_hinted(
+      ctx, [&](Txn& txn) { return ops::unlink(txn, view, request, deletion); });
+  if (!reply.ok()) {
+    return after_failure(deletion, std::move(reply).error());
+  }
+  return impl_->after_drop(ctx, deletion, *reply);
 }
 
 Result<Ino> Meta::rmdir(Context const& ctx, Ino parent, std::string_view name) {
@@ -238,15 +253,17 @@ Result<RenameReply> Meta::rename(Context const& ctx, RenameRequest const& reques
   ZEST_TRY(auto view, impl_->view_with_trash(ctx, false));
   ZEST_CHECK(impl_->measure_move(ctx, mapped, view));
   OpenFiles::Deletion deletion(impl_->open_files);
-  ZEST_TRY(auto reply, impl_->runner.run_hinted(ctx, [&](Txn& txn) {
-    return ops::rename(txn, view, mapped, deletion);
-  }));
-  impl_->open_files.forget(reply.ino);
-  if (reply.attr.type == FileType::directory || (request.flags & kRenameExchange) != 0) {
+  auto reply = impl_->runner.run_hinted(
+      ctx, [&](Txn& txn) { return ops::rename(txn, view, mapped, deletion); });
+  if (!reply.ok()) {
+    return after_failure(deletion, std::move(reply).error());
+  }
+  impl_->open_files.forget(reply->ino);
+  if (reply->attr.type == FileType::directory || (request.flags & kRenameExchange) != 0) {
     impl_->quotas.forget_parents();
   }
-  if (reply.replaced.has_value()) {
-    ZEST_TRY(reply.replaced, impl_->after_drop(ctx, deletion, *reply.replaced));
+  if (reply->replaced.has_value()) {
+    ZEST_TRY(reply->replaced, impl_->after_drop(ctx, deletion, *reply->replaced));
   }
   return reply;
 }

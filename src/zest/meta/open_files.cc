@@ -116,6 +116,16 @@ bool OpenFiles::Deletion::sustained() {
   return false;
 }
 
+void OpenFiles::Deletion::maybe_sustained() {
+  if (!marked_) {
+    return;
+  }
+  auto& s = files_.shard(marked_);
+  std::unique_lock const lock(s.mutex);
+  auto& file = s.files[marked_];
+  file.sustained = file.sustained || file.opens > 0;
+}
+
 void OpenFiles::Deletion::release() {
   if (!marked_) {
     return;

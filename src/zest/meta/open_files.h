@@ -68,6 +68,8 @@ class OpenFiles {
     /// After the commit: the file is a sustained inode now. True: its last close came meanwhile, so
     /// the caller deletes it, still under this mark. False: the mark is gone.
     [[nodiscard]] bool sustained();
+    /// After a commit of unknown outcome: the file may be a sustained inode, so its last close looks.
+    void maybe_sustained();
     void release();
 
    private:

@@ -2,6 +2,8 @@
 // loop.
 #pragma once
 
+#include <atomic>
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -20,11 +22,23 @@
 
 namespace zest::meta::testing {
 
-/// The clock of the loop that runs the test.
+/// The clock of the loop that runs the test; as a real one, it never shows the same wall time
+/// twice.
 class LoopClock final : public Clock {
  public:
   [[nodiscard]] TimePoint now() const noexcept override { return Loop::current()->now(); }
-  [[nodiscard]] WallTime wall() const noexcept override { return Loop::current()->wall(); }
+  [[nodiscard]] WallTime wall() const noexcept override {
+    auto time = Loop::current()->wall();
+    auto const nsec = time.nsec + kStepNs * shown_.fetch_add(1);
+    time.sec += static_cast<std::int64_t>(nsec / kNsPerSec);
+    time.nsec = static_cast<std::uint32_t>(nsec % kNsPerSec);
+    return time;
+  }
+
+ private:
+  static constexpr std::uint64_t kNsPerSec = 1'000'000'000;
+  static constexpr std::uint64_t kStepNs = 1000;  // above what raise_time adds
+  mutable std::atomic<std::uint64_t> shown_{0};
 };
 
 inline Setting make_setting(std::int64_t trash_days) {
@@ -87,8 +101,11 @@ struct Volume {
 /// One mounted client; start() is the constructor's, stop() the destructor's.
 struct Client {
   explicit Client(Volume& volume, MetaConfig config = {})
-      : meta(*volume.engine, volume.setting, std::move(config), volume.clock, volume.rng,
-             volume.log, metrics) {
+      : Client(volume, *volume.engine, std::move(config)) {}
+  /// With an engine of its own, which outlives it.
+  Client(Volume& volume, Engine& engine, MetaConfig config = {})
+      : meta(engine, volume.setting, std::move(config), volume.clock, volume.rng, volume.log,
+             metrics) {
     ZEST_ASSERT(meta.start(volume.root).ok());
   }
   ~Client() {
