@@ -49,11 +49,12 @@ Result<LockReply> Meta::setlk(Context const& ctx, LockRequest const& request) {
         .owner = {.session = impl_->session.id(), .owner = request.owner},
         .range = request.range};
     auto attempt = impl_->runner.run(ctx, [&](Txn& txn) { return ops::setlk(txn, mapped); });
-    waiters.stops_waiting(mapped.owner);
     if (!attempt.ok()) {
+      waiters.stops_waiting(mapped.owner);
       return std::move(attempt).error();
     }
     if (attempt->holders.empty()) {
+      waiters.stops_waiting(mapped.owner);
       if (request.range.type != LockRange::Type::write) {
         waiters.gave_up(mapped.owner);
         waiters.wake();

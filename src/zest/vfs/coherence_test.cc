@@ -123,9 +123,11 @@ TEST_P(Locks, TheKernelForgetsWhatAnotherClientChanged) {
   });
 }
 
-// The engine's record of a session, as another client's cleanup leaves it.
-void end_session(Volume& volume, Client& client) {
+// What another client's cleanup does: it marks the session, and releases its locks of `ino`.
+void end_session(Volume& volume, Client& client, Ino ino) {
   meta::Commit mark;
+  mark.changes.emplace_back(meta::Erase{meta::FlocksKey{ino}});
+  mark.changes.emplace_back(meta::Erase{meta::PlocksKey{ino}});
   mark.changes.emplace_back(meta::Put{meta::SessionKey{client.meta.session()},
                                       meta::SessionRecord{.expire_sec = 0, .info = "{}"}});
   ASSERT_OK(volume.engine->commit({}, mark));
@@ -143,7 +145,7 @@ TEST(EndedSession, UnstoredDataAreReportedAndNotStoredLater) {
     ASSERT_OK(client.write(handle, 0, "kept"));
     ASSERT_OK(client.fs.fsync(client.ctx, handle, false));
     ASSERT_OK(client.write(handle, 4, "lost"));
-    end_session(volume, client);
+    end_session(volume, client, ino);
     ASSERT_ERRC(client.fs.fsync(client.ctx, handle, false), Errc::io);
     pass(kSecond);
     EXPECT_EQ(client.read(handle, 0, 20), "kept");
@@ -167,7 +169,7 @@ TEST(EndedSession, DirtyFilesFailWhenTheNewSessionComes) {
     auto const ino = client.make_file("f");
     auto const handle = client.open(ino);
     ASSERT_OK(client.write(handle, 0, "lost"));
-    end_session(volume, client);
+    end_session(volume, client, ino);
     ASSERT_ERRC(client.fs.mkdir(client.ctx, {.parent = kRootIno, .name = "d", .mode = 0755}),
                 Errc::io);
     pass(kSecond);
@@ -190,7 +192,7 @@ TEST_P(Locks, AFileWithALostLockGivesEio) {
       return GetParam() ? client.fs.setlk(client.ctx, with) : client.fs.flock(client.ctx, with);
     };
     ASSERT_OK(lock(args));
-    end_session(volume, client);
+    end_session(volume, client, ino);
     ASSERT_ERRC(client.fs.mkdir(client.ctx, {.parent = kRootIno, .name = "d", .mode = 0755}),
                 Errc::io);
     pass(kSecond);
