@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdlib>
 #include <memory>
@@ -248,6 +249,47 @@ TEST_F(MysqlServerTest, ADeadlockIsResolvedWithoutTheCallersNoticing) {
       auto const refs = volume->fetch(ctx, std::span(&key, 1));
       ASSERT_TRUE(refs.ok());
       EXPECT_EQ((*refs)[0], Value(std::int64_t{1 + 2 * kRounds})) << "each commit exactly once";
+    }
+  });
+}
+
+TEST_F(MysqlServerTest, TwoNodesOfAClusterLoseNoUpdate) {
+  if (server.hosts.size() < 2) {
+    GTEST_SKIP() << "ZEST_TEST_MYSQL names one host only";
+  }
+  run([&] {
+    auto other = options;
+    std::ranges::rotate(other.hosts, other.hosts.begin() + 1);
+    std::vector<std::unique_ptr<Engine>> nodes;
+    nodes.push_back(engine(options));
+    nodes.push_back(engine(other));
+    make_volume(*nodes.front());
+    constexpr int kRounds = 40;
+    Key const key = NodeKey{kRootIno};
+    Scope scope;
+    for (auto const& node : nodes) {
+      scope.spawn([&] {
+        for (int done = 0; done < kRounds;) {
+          auto const seen = node->fetch(ctx, std::span(&key, 1));
+          ASSERT_TRUE(seen.ok()) << seen.error().text();
+          auto const attr = std::get<Attr>((*seen)[0]);
+          auto changed = attr;
+          changed.length += 1;
+          auto const result = node->commit(
+              ctx, {.conditions = {ExpectNode{.ino = kRootIno, .fields = kLength, .seen = attr}},
+                    .changes = {UpdateNode{.ino = kRootIno, .set = kLength, .values = changed}}});
+          ASSERT_TRUE(result.ok() || result.error().fault() == Fault::conflict)
+              << result.error().text();
+          done += result.ok() ? 1 : 0;
+        }
+      });
+    }
+    scope.join();
+    for (auto const& node : nodes) {
+      auto const values = node->fetch(ctx, std::span(&key, 1));
+      ASSERT_TRUE(values.ok());
+      EXPECT_EQ(std::get<Attr>((*values)[0]).length, 4096U + 2 * kRounds)
+          << "each node shows every commit that returned";
     }
   });
 }
