@@ -45,9 +45,10 @@ bool is_redis(std::string_view scheme) {
 /// `text` as it stands in the user part of an URL that is decoded when it's read.
 std::string percent_encoded(std::string_view text) {
   std::string out;
-  for (unsigned char const c : text) {
+  for (char const each : text) {
+    auto const c = static_cast<unsigned char>(each);
     if (std::isalnum(c) != 0 || c == '-' || c == '_' || c == '.' || c == '~') {
-      out.push_back(static_cast<char>(c));
+      out.push_back(each);
     } else {
       out += fmt::format("%{:02X}", c);
     }

@@ -135,6 +135,57 @@ TEST_F(MysqlServerTest, AFailureEndsTheBatchAndUndoesItsTransaction) {
   });
 }
 
+TEST_F(MysqlServerTest, ATransactionWithoutResultsIsUndoneByItself) {
+  run([&] {
+    auto const session = connect(options);
+    ask(*session, "CREATE TABLE t(a BIGINT PRIMARY KEY) ENGINE=InnoDB");
+    auto const execute = [&](std::vector<std::string> const& texts) {
+      std::vector<Statement> statements{{.text = "START TRANSACTION", .parameters = {}}};
+      for (auto const& text : texts) {
+        statements.push_back({.text = text, .parameters = {}});
+      }
+      statements.push_back({.text = "COMMIT", .parameters = {}});
+      return session->execute(ctx, statements);
+    };
+    EXPECT_TRUE(execute({"INSERT INTO t VALUES(1)", "INSERT INTO t VALUES(2)"}).ok());
+    auto const expectation =
+        "SELECT IF(COUNT(*)=9,1,(SELECT 1 UNION SELECT 2)) INTO @zest FROM t FOR UPDATE";
+    for (auto const* failing : {expectation, "INSERT INTO t VALUES(1)"}) {
+      auto const failed = execute({"INSERT INTO t VALUES(3)", failing});
+      ASSERT_FALSE(failed.ok());
+      EXPECT_EQ(failed.error().fault(), Fault::conflict) << failed.error().text();
+    }
+    EXPECT_FALSE(execute({"INSERT INTO t VALUES(3)", "no statement"}).ok());
+    EXPECT_TRUE(session->usable());
+    auto const other = connect(options);
+    EXPECT_EQ(ask(*other, "SELECT a FROM t FOR UPDATE").size(), 2U);
+  });
+}
+
+TEST_F(MysqlServerTest, AKilledQueryLeavesNoTransactionOpen) {
+  run([&] {
+    auto const session = connect(options);
+    ask(*session, "CREATE TABLE t(a BIGINT PRIMARY KEY) ENGINE=InnoDB");
+    auto const id = std::get<std::int64_t>(ask(*session, "SELECT CONNECTION_ID()")[0][0]);
+    auto const killer = connect(options);
+    Scope scope;
+    scope.spawn([&] {
+      EXPECT_TRUE(Loop::current()->sleep_for(ctx, std::chrono::milliseconds(300)).ok());
+      ask(*killer, fmt::format("KILL QUERY {}", id));
+    });
+    std::vector<Statement> const statements{
+        {.text = "START TRANSACTION", .parameters = {}},
+        {.text = "INSERT INTO t VALUES(1)", .parameters = {}},
+        {.text = "SELECT BENCHMARK(2000000000,MD5('a')) INTO @a", .parameters = {}},
+        {.text = "COMMIT", .parameters = {}}};
+    auto const killed = session->execute(ctx, statements);
+    scope.join();
+    ASSERT_FALSE(killed.ok());
+    EXPECT_EQ(killed.error().fault(), Fault::transient) << killed.error().text();
+    EXPECT_TRUE(ask(*killer, "SELECT a FROM t FOR UPDATE").empty());
+  });
+}
+
 TEST_F(MysqlServerTest, ValuesThatDoNotFitAreErrorsNotCut) {
   run([&] {
     auto const session = connect(options);
