@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdlib>
 #include <memory>
@@ -134,6 +135,57 @@ TEST_F(MysqlServerTest, AFailureEndsTheBatchAndUndoesItsTransaction) {
   });
 }
 
+TEST_F(MysqlServerTest, ATransactionWithoutResultsIsUndoneByItself) {
+  run([&] {
+    auto const session = connect(options);
+    ask(*session, "CREATE TABLE t(a BIGINT PRIMARY KEY) ENGINE=InnoDB");
+    auto const execute = [&](std::vector<std::string> const& texts) {
+      std::vector<Statement> statements{{.text = "START TRANSACTION", .parameters = {}}};
+      for (auto const& text : texts) {
+        statements.push_back({.text = text, .parameters = {}});
+      }
+      statements.push_back({.text = "COMMIT", .parameters = {}});
+      return session->execute(ctx, statements);
+    };
+    EXPECT_TRUE(execute({"INSERT INTO t VALUES(1)", "INSERT INTO t VALUES(2)"}).ok());
+    auto const expectation =
+        "SELECT IF(COUNT(*)=9,1,(SELECT 1 UNION SELECT 2)) INTO @zest FROM t FOR UPDATE";
+    for (auto const* failing : {expectation, "INSERT INTO t VALUES(1)"}) {
+      auto const failed = execute({"INSERT INTO t VALUES(3)", failing});
+      ASSERT_FALSE(failed.ok());
+      EXPECT_EQ(failed.error().fault(), Fault::conflict) << failed.error().text();
+    }
+    EXPECT_FALSE(execute({"INSERT INTO t VALUES(3)", "no statement"}).ok());
+    EXPECT_TRUE(session->usable());
+    auto const other = connect(options);
+    EXPECT_EQ(ask(*other, "SELECT a FROM t FOR UPDATE").size(), 2U);
+  });
+}
+
+TEST_F(MysqlServerTest, AKilledQueryLeavesNoTransactionOpen) {
+  run([&] {
+    auto const session = connect(options);
+    ask(*session, "CREATE TABLE t(a BIGINT PRIMARY KEY) ENGINE=InnoDB");
+    auto const id = std::get<std::int64_t>(ask(*session, "SELECT CONNECTION_ID()")[0][0]);
+    auto const killer = connect(options);
+    Scope scope;
+    scope.spawn([&] {
+      EXPECT_TRUE(Loop::current()->sleep_for(ctx, std::chrono::milliseconds(300)).ok());
+      ask(*killer, fmt::format("KILL QUERY {}", id));
+    });
+    std::vector<Statement> const statements{
+        {.text = "START TRANSACTION", .parameters = {}},
+        {.text = "INSERT INTO t VALUES(1)", .parameters = {}},
+        {.text = "SELECT BENCHMARK(2000000000,MD5('a')) INTO @a", .parameters = {}},
+        {.text = "COMMIT", .parameters = {}}};
+    auto const killed = session->execute(ctx, statements);
+    scope.join();
+    ASSERT_FALSE(killed.ok());
+    EXPECT_EQ(killed.error().fault(), Fault::transient) << killed.error().text();
+    EXPECT_TRUE(ask(*killer, "SELECT a FROM t FOR UPDATE").empty());
+  });
+}
+
 TEST_F(MysqlServerTest, ValuesThatDoNotFitAreErrorsNotCut) {
   run([&] {
     auto const session = connect(options);
@@ -248,6 +300,47 @@ TEST_F(MysqlServerTest, ADeadlockIsResolvedWithoutTheCallersNoticing) {
       auto const refs = volume->fetch(ctx, std::span(&key, 1));
       ASSERT_TRUE(refs.ok());
       EXPECT_EQ((*refs)[0], Value(std::int64_t{1 + 2 * kRounds})) << "each commit exactly once";
+    }
+  });
+}
+
+TEST_F(MysqlServerTest, TwoNodesOfAClusterLoseNoUpdate) {
+  if (server.hosts.size() < 2) {
+    GTEST_SKIP() << "ZEST_TEST_MYSQL names one host only";
+  }
+  run([&] {
+    auto other = options;
+    std::ranges::rotate(other.hosts, other.hosts.begin() + 1);
+    std::vector<std::unique_ptr<Engine>> nodes;
+    nodes.push_back(engine(options));
+    nodes.push_back(engine(other));
+    make_volume(*nodes.front());
+    constexpr int kRounds = 40;
+    Key const key = NodeKey{kRootIno};
+    Scope scope;
+    for (auto const& node : nodes) {
+      scope.spawn([&] {
+        for (int done = 0; done < kRounds;) {
+          auto const seen = node->fetch(ctx, std::span(&key, 1));
+          ASSERT_TRUE(seen.ok()) << seen.error().text();
+          auto const attr = std::get<Attr>((*seen)[0]);
+          auto changed = attr;
+          changed.length += 1;
+          auto const result = node->commit(
+              ctx, {.conditions = {ExpectNode{.ino = kRootIno, .fields = kLength, .seen = attr}},
+                    .changes = {UpdateNode{.ino = kRootIno, .set = kLength, .values = changed}}});
+          ASSERT_TRUE(result.ok() || result.error().fault() == Fault::conflict)
+              << result.error().text();
+          done += result.ok() ? 1 : 0;
+        }
+      });
+    }
+    scope.join();
+    for (auto const& node : nodes) {
+      auto const values = node->fetch(ctx, std::span(&key, 1));
+      ASSERT_TRUE(values.ok());
+      EXPECT_EQ(std::get<Attr>((*values)[0]).length, 4096U + 2 * kRounds)
+          << "each node shows every commit that returned";
     }
   });
 }

@@ -1,6 +1,7 @@
 #include "zest/meta/engine/sql/mysql/mysql_session.h"
 
 #include <errmsg.h>
+#include <fmt/format.h>
 #include <mysql.h>
 #include <sys/socket.h>
 
@@ -72,7 +73,10 @@ std::vector<std::vector<Cell>> rows_of(MYSQL_RES& result) {
 class MysqlSession final : public Session {
  public:
   MysqlSession(MysqlHandle handle, MysqlOptions const& options)
-      : handle_(std::move(handle)), several_hosts_(options.hosts.size() > 1) {}
+      : handle_(std::move(handle)),
+        several_hosts_(options.hosts.size() > 1),
+        compound_(::mariadb_connection(handle_.get()) != 0 &&
+                  ::mysql_get_server_version(handle_.get()) >= kCompoundSince) {}
   ~MysqlSession() override {
     if (broken_) {
       // Without a word to the server, which could block.
@@ -82,12 +86,7 @@ class MysqlSession final : public Session {
 
   Result<std::vector<ResultSet>> run(Context const& ctx,
                                      std::span<Statement const> statements) override {
-    if (broken_) {
-      return Error::transient(Errc::io, "the session is broken; nothing was sent");
-    }
-    if (ctx.deadline <= Loop::current()->now()) {
-      return Error::transient(Errc::io, "the deadline passed before anything was sent");
-    }
+    ZEST_CHECK(check_ready(ctx));
     std::vector<ResultSet> results;
     results.reserve(statements.size());
     auto done = exchange(ctx, batch_text(statements), statements.size(), results);
@@ -96,6 +95,23 @@ class MysqlSession final : public Session {
     }
     auto const last = results.size() + 1 >= statements.size();
     return failed(ctx, statements, results.size(), last, std::move(done).error());
+  }
+
+  /// MariaDB runs a whole transaction as one compound statement: one answer instead of one for each
+  /// statement, and a failed one is rolled back in the same trip.
+  Result<void> execute(Context const& ctx, std::span<Statement const> statements) override {
+    if (!compound_ || statements.size() < 3 || statements.front().text != "START TRANSACTION") {
+      return Session::execute(ctx, statements);
+    }
+    ZEST_CHECK(check_ready(ctx));
+    std::vector<ResultSet> results;
+    auto const text = fmt::format("{};{};END", kCompoundBegin, batch_text(statements));
+    auto done = exchange(ctx, text, 1, results);
+    if (done.ok()) {
+      return {};
+    }
+    // Which statement failed is not known: perhaps the COMMIT.
+    return failed(ctx, {}, 0, /*last=*/true, std::move(done).error());
   }
 
   [[nodiscard]] bool usable() const noexcept override {
@@ -117,6 +133,20 @@ class MysqlSession final : public Session {
     bool interrupted = false;
     bool sent = true;
   };
+
+  static constexpr unsigned long kCompoundSince = 100'101;
+  static constexpr std::string_view kCompoundBegin =
+      "BEGIN NOT ATOMIC DECLARE EXIT HANDLER FOR SQLEXCEPTION BEGIN ROLLBACK;RESIGNAL;END";
+
+  Result<void> check_ready(Context const& ctx) const {
+    if (broken_) {
+      return Error::transient(Errc::io, "the session is broken; nothing was sent");
+    }
+    if (ctx.deadline <= Loop::current()->now()) {
+      return Error::transient(Errc::io, "the deadline passed before anything was sent");
+    }
+    return {};
+  }
 
   /// Sends and reads until the end or the first failure, about which stop_ then tells.
   Result<void> exchange(Context const& ctx, std::string const& text, std::size_t count,
@@ -212,8 +242,10 @@ class MysqlSession final : public Session {
                      .committing = last,
                      .several_hosts = several_hosts_});
     broken_ = broken_ || verdict.session_lost;
-    auto const began = statements.size() > 1;
-    if (!broken_ && began && !verdict.rolled_back) {
+    // A compound statement has rolled back by itself, unless it was interrupted.
+    auto const open = statements.empty() ? verdict.error.fault() != Fault::conflict
+                                         : statements.size() > 1 && !verdict.rolled_back;
+    if (!broken_ && open) {
       roll_back(ctx);
     }
     return std::move(verdict.error);
@@ -230,6 +262,7 @@ class MysqlSession final : public Session {
 
   MysqlHandle handle_;
   bool several_hosts_;
+  bool compound_;
   bool broken_ = false;
   Stop stop_;
 };

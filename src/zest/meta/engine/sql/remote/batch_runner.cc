@@ -37,18 +37,22 @@ BatchRunner::BatchRunner(std::unique_ptr<Connector> connector, RunnerOptions con
                                   "Batches that were repeated because the database was away.")) {}
 
 Result<std::vector<ResultSet>> BatchRunner::once(Context const& ctx,
-                                                 std::span<Statement const> batch) {
+                                                 std::span<Statement const> batch, Kind kind) {
   ZEST_TRY(auto session, pool_.acquire(ctx));
   trips_.fetch_add(1, std::memory_order_relaxed);
   // A batch that was sent is not stopped half-way: its outcome would be unknown.
   Context bounded;
   bounded.caller = ctx.caller;
   bounded.deadline = std::min(ctx.deadline, Loop::current()->now() + options_.batch_timeout);
+  if (kind == Kind::execute) {
+    ZEST_CHECK(session->execute(bounded, batch));
+    return std::vector<ResultSet>();
+  }
   return session->run(bounded, batch);
 }
 
 Result<std::vector<ResultSet>> BatchRunner::run(Context const& ctx,
-                                                std::span<Statement const> batch, bool repeatable) {
+                                                std::span<Statement const> batch, Kind kind) {
   auto& loop = *Loop::current();
   auto const until = std::min(ctx.deadline, loop.now() + options_.patience);
   Duration pause = kPauseFirst;
@@ -56,7 +60,7 @@ Result<std::vector<ResultSet>> BatchRunner::run(Context const& ctx,
     if (ctx.stop.stop_requested()) {
       return Errc::intr;
     }
-    auto result = once(ctx, batch);
+    auto result = once(ctx, batch, kind);
     if (result.ok()) {
       if (away_.load(std::memory_order_relaxed) && away_.exchange(false)) {
         log_.info("the metadata database answers again", {{"engine", pool_.connector().name()}});
@@ -73,7 +77,7 @@ Result<std::vector<ResultSet>> BatchRunner::run(Context const& ctx,
     }
     auto const& error = result.error();
     auto const unsent = error.code() != Errc::timedout;
-    if (error.fault() != Fault::transient || !(unsent || repeatable) ||
+    if (error.fault() != Fault::transient || !(unsent || kind == Kind::read) ||
         loop.now() + pause >= until) {
       return result;
     }
@@ -89,12 +93,17 @@ Result<std::vector<ResultSet>> BatchRunner::run(Context const& ctx,
 
 Result<std::vector<ResultSet>> BatchRunner::read(Context const& ctx,
                                                  std::span<Statement const> batch) {
-  return run(ctx, batch, /*repeatable=*/true);
+  return run(ctx, batch, Kind::read);
 }
 
 Result<std::vector<ResultSet>> BatchRunner::write(Context const& ctx,
                                                   std::span<Statement const> batch) {
-  return run(ctx, batch, /*repeatable=*/false);
+  return run(ctx, batch, Kind::write);
+}
+
+Result<void> BatchRunner::execute(Context const& ctx, std::span<Statement const> batch) {
+  ZEST_CHECK(run(ctx, batch, Kind::execute));
+  return {};
 }
 
 }  // namespace zest::meta::sql

@@ -36,15 +36,20 @@ class BatchRunner {
   /// undid it for a deadlock. ETIMEDOUT (transient): nobody knows whether it happened.
   Result<std::vector<ResultSet>> write(Context const& ctx, std::span<Statement const> batch);
 
+  /// write() without results.
+  Result<void> execute(Context const& ctx, std::span<Statement const> batch);
+
   [[nodiscard]] std::uint64_t trips() const noexcept {
     return trips_.load(std::memory_order_relaxed);
   }
   [[nodiscard]] Connector& connector() noexcept { return pool_.connector(); }
 
  private:
+  enum class Kind : std::uint8_t { read, write, execute };
   Result<std::vector<ResultSet>> run(Context const& ctx, std::span<Statement const> batch,
-                                     bool repeatable);
-  Result<std::vector<ResultSet>> once(Context const& ctx, std::span<Statement const> batch);
+                                     Kind kind);
+  Result<std::vector<ResultSet>> once(Context const& ctx, std::span<Statement const> batch,
+                                      Kind kind);
 
   SessionPool pool_;
   RunnerOptions options_;

@@ -196,9 +196,9 @@ void ConditionBuilder::check_nodes() {
     } else if (plan.checks.empty() && plan.must_exist) {
       out_.push_back(sql_.expect_equal(row, plan.lock));
     } else if (plan.checks.empty() && plan.lock != RowLock::none) {
-      auto lock = sql_.select(row);
-      lock.text += sql_.clause(plan.lock);
-      out_.push_back(std::move(lock));
+      out_.push_back(
+          {.text = sql_.expect("COUNT(*)>=0", "1", sql_.table("node"), "inode=?", plan.lock),
+           .parameters = {number(ino.value)}});
     }
   }
 }

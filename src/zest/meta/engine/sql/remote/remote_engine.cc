@@ -87,7 +87,7 @@ class RemoteEngine final : public Engine {
 
   Result<void> commit(Context const& ctx, Commit const& commit) override {
     ZEST_TRY(auto const batch, commit_batch(sql_, commit));
-    auto done = write(ctx, batch);
+    auto done = execute(ctx, batch);
     if (done.ok()) {
       return {};
     }
@@ -254,6 +254,13 @@ class RemoteEngine final : public Engine {
       return Results();
     }
     return runner_.write(ctx, batch);
+  }
+
+  Result<void> execute(Context const& ctx, std::vector<Statement> const& batch) {
+    if (options_.read_only) {
+      return Error(Errc::rofs, Fault::semantic, "the volume was opened for reading only");
+    }
+    return batch.empty() ? Result<void>() : runner_.execute(ctx, batch);
   }
 
   Result<std::optional<std::string>> read_setting(Context const& ctx) {

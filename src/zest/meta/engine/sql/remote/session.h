@@ -10,6 +10,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -52,7 +53,8 @@ class Session {
   /// ends the batch: those after it have no effect. BEGIN, COMMIT and ROLLBACK are statements like
   /// others; after a failure inside of a transaction the driver rolls back before it returns.
   ///
-  /// Errors: Fault::conflict for what the server says a repetition may cure (deadlock,
+  /// Errors: Fault::conflict (with EDEADLK where the server has undone the transaction and the same
+  /// batch may go through at once) for what the server says a repetition may cure (deadlock,
   /// serialization failure, duplicate key, lock wait time-out, a Galera certification failure) and
   /// for a failed assert_that(); Fault::transient with ETIMEDOUT when the connection was lost or
   /// the deadline passed after something was sent (nobody knows what happened; the session is
@@ -60,6 +62,11 @@ class Session {
   /// message otherwise.
   virtual Result<std::vector<ResultSet>> run(Context const& ctx,
                                              std::span<Statement const> statements) = 0;
+  /// run() for a batch whose results nobody needs, which a driver may do at less cost.
+  virtual Result<void> execute(Context const& ctx, std::span<Statement const> statements) {
+    auto results = run(ctx, statements);
+    return results.ok() ? Result<void>() : Result<void>(std::move(results).error());
+  }
   /// False after a lost connection or an interrupted exchange: drop the session.
   [[nodiscard]] virtual bool usable() const noexcept = 0;
 };

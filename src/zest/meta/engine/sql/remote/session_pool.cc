@@ -21,8 +21,7 @@ SessionPool::Lease::Lease(Lease&& other) noexcept
     : pool_(other.pool_),
       home_(std::exchange(other.home_, nullptr)),
       session_(std::move(other.session_)),
-      opened_(other.opened_),
-      reused_(other.reused_) {}
+      opened_(other.opened_) {}
 
 SessionPool::Lease::~Lease() {
   if (home_ == nullptr) {
@@ -71,7 +70,6 @@ Result<SessionPool::Lease> SessionPool::acquire(Context const& ctx) {
     }
     lease.session_ = std::move(last.session);
     lease.opened_ = last.opened;
-    lease.reused_ = true;
     return lease;
   }
   ZEST_TRY(lease.session_, connector_->connect(ctx));

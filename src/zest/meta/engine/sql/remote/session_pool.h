@@ -50,8 +50,6 @@ class SessionPool {
     ~Lease();
     [[nodiscard]] Session& operator*() const noexcept { return *session_; }
     [[nodiscard]] Session* operator->() const noexcept { return session_.get(); }
-    /// Was open before: the server may have gone since, without anybody's noticing.
-    [[nodiscard]] bool reused() const noexcept { return reused_; }
 
    private:
     friend class SessionPool;
@@ -59,7 +57,6 @@ class SessionPool {
     PerLoop* home_;
     std::unique_ptr<Session> session_;
     TimePoint opened_{};
-    bool reused_ = false;
   };
 
   /// An idle session, or a new one. On a fiber; may suspend. Errors: EINTR, ETIMEDOUT (transient:

@@ -168,8 +168,9 @@ std::string Sql::expect(std::string_view condition, std::string_view columns,
                         std::string_view table_name, std::string_view where_text,
                         RowLock lock) const {
   if (mysql_) {
-    return fmt::format("SELECT IF({},1,(SELECT 1 UNION SELECT 2)) FROM {} WHERE {}{}", condition,
-                       table_name, where_text, clause(lock));
+    // Into a variable, so that nothing but a failure is sent back.
+    return fmt::format("SELECT IF({},1,(SELECT 1 UNION SELECT 2)) INTO @zest FROM {} WHERE {}{}",
+                       condition, table_name, where_text, clause(lock));
   }
   // PostgreSQL locks no rows of an aggregate, but those of its input.
   return fmt::format(
