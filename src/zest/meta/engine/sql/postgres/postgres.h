@@ -52,6 +52,9 @@ struct PostgresOptions {
 
   /// "user@host:5432,host2:5432/database": for messages, without the password.
   [[nodiscard]] std::string target() const;
+  /// The settings have `synchronous_commit=off`: a commit returns before it is on the disk, and
+  /// Connector::sync_batch() is what fsync(2) waits for.
+  [[nodiscard]] bool commits_lazily() const;
 };
 
 /// Splits `postgres://user:password@host:5432,host2/db?option=value&…` (or `postgresql://`) as the
