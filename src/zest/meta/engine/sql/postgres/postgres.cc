@@ -25,6 +25,19 @@ class PostgresConnector final : public Connector {
     return make_postgres_session(ctx, *std::move(handle), options_);
   }
 
+  [[nodiscard]] std::vector<Statement> sync_batch() const override {
+    if (!options_.commits_lazily()) {
+      return {};
+    }
+    // A transaction that writes to the log (the message is for nobody) and waits for it. The log is
+    // flushed up to there.
+    return {
+        {.text = "BEGIN", .parameters = {}},
+        {.text = "SET LOCAL synchronous_commit=on", .parameters = {}},
+        {.text = "SELECT CAST(pg_logical_emit_message(true,'zest','') AS text)", .parameters = {}},
+        {.text = "COMMIT", .parameters = {}}};
+  }
+
  private:
   PostgresOptions options_;
   Dialect dialect_{.product = Dialect::Product::postgres};

@@ -6,9 +6,8 @@
 // server runs everything in one transaction, commits it there, and rolls it back by itself when a
 // statement fails. So a commit and a lost race cost one trip each.
 //
-// libpq never blocks the loop: host names are resolved by the runtime, sockets are waited for with
-// wait_fd. What does run on the loop is the handshake's computing: SCRAM's 4,096 rounds of HMAC
-// (about 3 ms a connection) and TLS.
+// libpq never blocks the loop: host names are resolved by the runtime, the handshake happens on a
+// thread of its own, and the socket of a session is waited for with wait_fd.
 #pragma once
 
 #include <chrono>
@@ -52,6 +51,9 @@ struct PostgresOptions {
 
   /// "user@host:5432,host2:5432/database": for messages, without the password.
   [[nodiscard]] std::string target() const;
+  /// The settings have `synchronous_commit=off`: a commit returns before it is on the disk, and
+  /// Connector::sync_batch() is what fsync(2) waits for.
+  [[nodiscard]] bool commits_lazily() const;
 };
 
 /// Splits `postgres://user:password@host:5432,host2/db?option=value&…` (or `postgresql://`) as the

@@ -3,20 +3,26 @@
 #include <fmt/format.h>
 #include <libpq-fe.h>
 #include <netdb.h>
+#include <poll.h>
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <cstddef>
 #include <cstdlib>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <system_error>
+#include <thread>
 #include <utility>
 #include <vector>
 
 #include "zest/meta/engine/sql/postgres/postgres_error.h"
 #include "zest/runtime/loop.h"
 #include "zest/runtime/socket.h"
+#include "zest/runtime/sync.h"
+#include "zest/runtime/thread_name.h"
 
 namespace zest::meta::sql {
 namespace {
@@ -137,7 +143,29 @@ Error explain_failure(pg_conn* connection) {
   return Error::transient(Errc::io, tidy_message(message));
 }
 
-/// One address, until it is ready or has failed.
+/// Waits in slices, because a stop cannot interrupt poll(2).
+Result<void> wait_on_thread(Context const& ctx, int fd, short events) {
+  constexpr int kSliceMs = 20;
+  SystemClock const clock;
+  for (;;) {
+    if (ctx.stop.stop_requested()) {
+      return Errc::intr;
+    }
+    if (ctx.deadline <= clock.now()) {
+      return Errc::timedout;
+    }
+    pollfd descriptor{.fd = fd, .events = events, .revents = 0};
+    int const ready = ::poll(&descriptor, 1, kSliceMs);
+    if (ready > 0) {
+      return {};
+    }
+    if (ready < 0 && errno != EINTR) {
+      return Error::from_errno(errno, "waiting for a connection");
+    }
+  }
+}
+
+/// One address, until it is ready or has failed. On a thread.
 Result<PostgresHandle> try_address(Context const& ctx, Keywords const& keywords) {
   std::vector<char const*> names;
   std::vector<char const*> texts;
@@ -157,10 +185,9 @@ Result<PostgresHandle> try_address(Context const& ctx, Keywords const& keywords)
   auto status =
       PQstatus(handle.get()) == CONNECTION_BAD ? PGRES_POLLING_FAILED : PGRES_POLLING_WRITING;
   while (status == PGRES_POLLING_READING || status == PGRES_POLLING_WRITING) {
-    PollEvents const wanted{.readable = status == PGRES_POLLING_READING,
-                            .writable = status == PGRES_POLLING_WRITING};
     // The socket changes from try to try (with and without TLS): it is asked for each time.
-    ZEST_CHECK(Loop::current()->wait_fd(ctx, PQsocket(handle.get()), wanted));
+    ZEST_CHECK(wait_on_thread(ctx, PQsocket(handle.get()),
+                              status == PGRES_POLLING_READING ? POLLIN : POLLOUT));
     status = PQconnectPoll(handle.get());
   }
   if (status != PGRES_POLLING_OK) {
@@ -171,6 +198,25 @@ Result<PostgresHandle> try_address(Context const& ctx, Keywords const& keywords)
     return explain_failure(handle.get());
   }
   return handle;
+}
+
+/// Tries an address on a thread of its own, for which the fiber waits: the password's hash (4,096
+/// rounds) and TLS compute for milliseconds, and files are read.
+Result<PostgresHandle> try_beside_loop(Context const& ctx, Keywords const& keywords) {
+  std::optional<Result<PostgresHandle>> result;
+  Event done;
+  try {
+    std::thread thread([&] {
+      name_thread("zest-postgres");
+      result.emplace(try_address(ctx, keywords));
+      done.set();
+    });
+    done.wait();  // the thread keeps to the deadline
+    thread.join();
+  } catch (std::system_error const& error) {
+    return Error::transient(Errc::io, fmt::format("no thread to connect on: {}", error.what()));
+  }
+  return *std::move(result);
 }
 
 /// Walks through hosts and their addresses.
@@ -235,7 +281,7 @@ class Search {
     if (!address.empty()) {
       keywords.emplace_back("hostaddr", address);
     }
-    auto connected = try_address(limited(), keywords);
+    auto connected = try_beside_loop(limited(), keywords);
     if (failed_with(connected, Errc::timedout)) {
       return Error::transient(
           Errc::io, fmt::format("no answer from {} port {} in time", host.name, host.port));

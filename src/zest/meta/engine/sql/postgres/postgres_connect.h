@@ -1,4 +1,4 @@
-// Making a connection on a fiber.
+// Making a connection for a fiber.
 #pragma once
 
 #include <memory>

@@ -486,6 +486,24 @@ TEST_F(PostgresServer, TheSessionIsSetUp) {
   });
 }
 
+TEST_F(PostgresServer, ASyncFlushesWhatWasCommittedLazily) {
+  options_.settings.emplace_back("synchronous_commit", "off");
+  run([&] {
+    auto const batch = connectors_.front()->sync_batch();
+    ASSERT_FALSE(batch.empty());
+    for (std::int64_t i = 0; i < 20; ++i) {
+      auto const end =
+          must({insert(i), {.text = "SELECT CAST(pg_current_wal_insert_lsn() AS text)"}})
+              .at(1)
+              .rows[0][0];
+      must(batch);
+      auto const flushed = must({{.text = "SELECT pg_current_wal_flush_lsn()>=CAST(? AS pg_lsn)",
+                                  .parameters = {Text{std::get<std::string>(end)}}}});
+      EXPECT_EQ(number(flushed[0].rows[0][0]), 1);
+    }
+  });
+}
+
 TEST_F(PostgresServer, ManyFibersHaveASessionEach) {
   run([&] {
     Scope scope;

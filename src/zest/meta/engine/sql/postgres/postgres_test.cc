@@ -92,6 +92,13 @@ TEST(PostgresUrl, OptionsGoWhereTheyBelong) {
   EXPECT_EQ(options.engine.table_prefix, "a_1");
 }
 
+TEST(PostgresUrl, LazyCommitsAreRecognised) {
+  EXPECT_FALSE(parsed("postgres://h/v").commits_lazily());
+  EXPECT_TRUE(parsed("postgres://h/v?synchronous_commit=off").commits_lazily());
+  EXPECT_FALSE(parsed("postgres://h/v?synchronous_commit=local").commits_lazily());
+  EXPECT_TRUE(make_postgres_connector(parsed("postgres://h/v"))->sync_batch().empty());
+}
+
 TEST(PostgresUrl, QueryMayNameUserPasswordAndDatabase) {
   auto const options = parsed("postgres://x:y@h/z?user=me&password=p%26w&dbname=volume");
   EXPECT_EQ(options.user, "me");

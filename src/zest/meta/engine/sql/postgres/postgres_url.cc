@@ -252,6 +252,17 @@ std::string PostgresOptions::target() const {
   return fmt::format("{}@{}/{}", user, where, database);
 }
 
+bool PostgresOptions::commits_lazily() const {
+  constexpr std::array<std::string_view, 4> kOff{"off", "false", "no", "0"};
+  bool lazily = false;
+  for (auto const& [name, setting] : settings) {
+    if (name == "synchronous_commit") {  // the last one counts
+      lazily = std::ranges::find(kOff, setting) != kOff.end();
+    }
+  }
+  return lazily;
+}
+
 Result<PostgresOptions> parse_postgres_url(std::string_view url) {
   auto const scheme_end = url.find("://");
   auto const scheme = url.substr(0, std::min(scheme_end, url.size()));

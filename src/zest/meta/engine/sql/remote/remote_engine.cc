@@ -98,9 +98,14 @@ class RemoteEngine final : public Engine {
     return std::move(done).error();
   }
 
-  /// Commits are durable when they return, as far as the server's configuration makes them so.
+  /// Without a batch of the connector's, commits are durable when they return, as far as the
+  /// server's configuration makes them so.
   Result<void> sync(Context const& ctx) override {
-    return ctx.stop.stop_requested() ? Result<void>(Errc::intr) : Result<void>();
+    auto const batch = runner_.connector().sync_batch();
+    if (batch.empty() || options_.read_only) {
+      return ctx.stop.stop_requested() ? Result<void>(Errc::intr) : Result<void>();
+    }
+    return done(read(ctx, batch));  // harmless to repeat
   }
 
   Result<DirPage> list_dir(Context const& ctx, ListDir const& request) override {
@@ -159,6 +164,8 @@ class RemoteEngine final : public Engine {
 
   Result<IdRange> allocate_ids(Context const& ctx, IdKind kind, std::uint64_t count) override {
     ZEST_TRY(auto const results, write(ctx, allocate_ids_batch(sql_, kind, count)));
+    // A server that forgot it would give the same ids to somebody else.
+    ZEST_CHECK(sync(ctx));
     return ids_from(kind, count, results);
   }
   Result<Usage> read_usage(Context const& ctx) override {
@@ -200,6 +207,7 @@ class RemoteEngine final : public Engine {
   }
   Result<std::uint32_t> insert_acl(Context const& ctx, AclRule const& rule) override {
     ZEST_TRY(auto const results, write(ctx, insert_acl_batch(sql_, rule)));
+    ZEST_CHECK(sync(ctx));
     return acl_id_from(results);
   }
   Result<std::vector<StoredAcl>> list_acls(Context const& ctx, std::uint32_t after) override {

@@ -86,6 +86,9 @@ class Connector {
   /// Connects and authenticates. Transient: server away or full; semantic EACCES: refused, with a
   /// message that names server and user, never the password.
   virtual Result<std::unique_ptr<Session>> connect(Context const& ctx) = 0;
+  /// A transaction that makes all commits before it survive the server's loss of power. Empty where
+  /// each commit does so by itself, or where no client can have a say in it.
+  [[nodiscard]] virtual std::vector<Statement> sync_batch() const { return {}; }
 };
 
 }  // namespace zest::meta::sql
