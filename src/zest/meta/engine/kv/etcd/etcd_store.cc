@@ -190,7 +190,8 @@ class EtcdStore final : public kv::Store {
           failure.remedy == Remedy::elsewhere ||
           (failure.remedy == Remedy::unknown && repeatable) ||
           (failure.remedy == Remedy::authenticate && !std::exchange(authenticated_again, true));
-      if (!again || loop.now() >= give_up) {
+      // A try in the last moments would only say that time was up, and not why.
+      if (!again || loop.now() + 2 * kPause >= give_up) {
         return std::move(failure.error);
       }
       if (tries % options_.url.endpoints.size() == 0 && failure.remedy != Remedy::authenticate) {
