@@ -87,6 +87,7 @@ Opened open_postgres_url(Request const& request) {
 Opened open_etcd_url(Request const& request) {
   meta::EtcdOptions options;
   ZEST_TRY(options.url, meta::parse_etcd_url(request.url));
+  options.seed = random_seed();
   warn_of(options.url.ignored, request.log);
   return meta::open_etcd_engine(std::move(options), request.log, request.metrics);
 }

@@ -1,6 +1,6 @@
 // Speed of an engine: mkdir-shaped commits and fetches by a number of fibers on one loop.
-//   zest_engine_bench memory|sqlite3://PATH|redis://HOST/DB|mysql://…|postgres://… [seconds]
-//   (empties the database)
+//   zest_engine_bench memory|sqlite3://PATH|redis://HOST/DB|mysql://…|postgres://…|etcd://…
+//   [seconds] (empties the database)
 #include <fmt/format.h>
 #include <sys/resource.h>
 
@@ -9,6 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "zest/meta/engine/kv/etcd/etcd_store.h"
+#include "zest/meta/engine/kv/etcd/etcd_url.h"
 #include "zest/meta/engine/memory/memory.h"
 #include "zest/meta/engine/redis/redis.h"
 #include "zest/meta/engine/sql/mysql/mysql.h"
@@ -119,6 +121,11 @@ Result<std::unique_ptr<Engine>> open_address(std::string const& address, Logger&
     RemoteSqlOptions const engine{.url = options.engine};
     return make_remote_sql_engine(sql::make_postgres_connector(std::move(options)), engine, log,
                                   metrics);
+  }
+  if (address.starts_with("etcd")) {
+    EtcdOptions options;
+    ZEST_TRY(options.url, parse_etcd_url(address));
+    return open_etcd_engine(std::move(options), log, metrics);
   }
   ZEST_TRY(auto const options, parse_sqlite_url(address));
   return open_sqlite(options, log, metrics);

@@ -10,6 +10,7 @@
 #include "zest/meta/engine/kv/kv_cache.h"
 #include "zest/meta/engine/kv/kv_listings.h"
 #include "zest/meta/engine/kv/kv_records.h"
+#include "zest/meta/engine/kv/kv_split.h"
 #include "zest/meta/engine/kv/kv_transactions.h"
 #include "zest/meta/engine/node_fields.h"
 
@@ -30,6 +31,8 @@ enum SpecialLane : std::uint64_t {
 
 /// Directory statistics and quotas of one transaction, so that it stays small.
 constexpr std::size_t kDeltasMax = 50;
+/// Changes of one step of a commit that is too large.
+constexpr std::size_t kStepMax = 64;
 
 /// The inode whose record the change builds on, or 0.
 struct LaneOf {
@@ -97,10 +100,12 @@ class KvEngine final : public Engine {
   }
 
   Result<void> commit(Context const& ctx, Commit const& commit) override {
-    return transactions_.run(
-        ctx, {.body = [&](View& view) { return kv::run_commit(view, layout_, commit); },
-              .lane = lane_of(commit),
-              .weight = std::max(commit.conditions.size(), commit.changes.size()) + 1});
+    auto result = commit_whole(ctx, commit);
+    if (!failed_with(result, Errc::fbig)) {
+      return result;
+    }
+    auto const split = kv::split_commit(commit, kStepMax);
+    return split ? commit_split(ctx, *split) : std::move(result);
   }
 
   /// A transaction that was answered is on the disks of most servers.
@@ -130,8 +135,7 @@ class KvEngine final : public Engine {
                                                   std::size_t limit) override {
     return listings_.delfiles(ctx, before_sec, limit);
   }
-  Result<std::vector<DelayedEntry>> list_delayed_slices(Context const& ctx,
-                                                        std::int64_t before_sec,
+  Result<std::vector<DelayedEntry>> list_delayed_slices(Context const& ctx, std::int64_t before_sec,
                                                         std::size_t limit) override {
     return listings_.delayed_slices(ctx, before_sec, limit);
   }
@@ -148,9 +152,14 @@ class KvEngine final : public Engine {
   }
 
   Result<IdRange> allocate_ids(Context const& ctx, IdKind kind, std::uint64_t count) override {
-    return update<IdRange>(ctx, kIdLane + static_cast<std::uint64_t>(kind), [&](View& view) {
-      return kv::allocate_ids(view, layout_, kind, count);
-    });
+    auto const take = [&] {
+      return update<IdRange>(ctx, kIdLane + static_cast<std::uint64_t>(kind), [&](View& view) {
+        return kv::allocate_ids(view, layout_, kind, count);
+      });
+    };
+    auto ids = take();
+    // Nobody knows whether these were taken: others are as good.
+    return failed_with(ids, Errc::timedout) ? take() : std::move(ids);
   }
   Result<Usage> read_usage(Context const& ctx) override {
     Usage usage;
@@ -161,8 +170,7 @@ class KvEngine final : public Engine {
     return usage;
   }
   Result<void> add_usage(Context const& ctx, Usage delta) override {
-    return change(ctx, kUsageLane,
-                  [&](View& view) { return kv::add_usage(view, layout_, delta); });
+    return change(ctx, kUsageLane, [&](View& view) { return kv::add_usage(view, layout_, delta); });
   }
   Result<std::vector<Ino>> add_dir_stats(Context const& ctx,
                                          std::span<std::pair<Ino, DirStat> const> deltas) override {
@@ -183,9 +191,8 @@ class KvEngine final : public Engine {
                                std::span<std::pair<QuotaKey, Usage> const> deltas) override {
     for (; !deltas.empty(); deltas = deltas.subspan(std::min(kDeltasMax, deltas.size()))) {
       auto const part = deltas.first(std::min(kDeltasMax, deltas.size()));
-      ZEST_CHECK(change(ctx, kQuotaLane, [&](View& view) {
-        return kv::add_quota_usage(view, layout_, part);
-      }));
+      ZEST_CHECK(change(ctx, kQuotaLane,
+                        [&](View& view) { return kv::add_quota_usage(view, layout_, part); }));
     }
     return {};
   }
@@ -194,8 +201,8 @@ class KvEngine final : public Engine {
                   [&](View& view) { return kv::set_quota(view, layout_, key, quota); });
   }
   Result<std::uint32_t> insert_acl(Context const& ctx, AclRule const& rule) override {
-    return update<std::uint32_t>(
-        ctx, kAclLane, [&](View& view) { return kv::insert_acl(view, layout_, rule); });
+    return update<std::uint32_t>(ctx, kAclLane,
+                                 [&](View& view) { return kv::insert_acl(view, layout_, rule); });
   }
   Result<std::vector<StoredAcl>> list_acls(Context const& ctx, std::uint32_t after) override {
     return listings_.acls(ctx, after);
@@ -220,9 +227,8 @@ class KvEngine final : public Engine {
   }
   Result<void> initialize(Context const& ctx, std::string_view setting, Attr const& root,
                           std::optional<Attr> const& trash) override {
-    return change(ctx, 0, [&](View& view) {
-      return kv::initialize(view, layout_, setting, root, trash);
-    });
+    return change(ctx, 0,
+                  [&](View& view) { return kv::initialize(view, layout_, setting, root, trash); });
   }
   Result<void> reset(Context const& ctx) override {
     auto all = layout_.all("");
@@ -237,6 +243,31 @@ class KvEngine final : public Engine {
   [[nodiscard]] std::uint64_t trips() const noexcept override { return store_->trips(); }
 
  private:
+  Result<void> commit_whole(Context const& ctx, Commit const& commit) {
+    return transactions_.run(
+        ctx, {.body = [&](View& view) { return kv::run_commit(view, layout_, commit); },
+              .lane = lane_of(commit),
+              .weight = std::max(commit.conditions.size(), commit.changes.size()) + 1});
+  }
+  Result<void> commit_all(Context const& ctx, std::span<Commit const> commits) {
+    for (auto const& commit : commits) {
+      ZEST_CHECK(commit_whole(ctx, commit));
+    }
+    return {};
+  }
+  Result<void> commit_split(Context const& ctx, kv::SplitCommit const& split) {
+    ZEST_CHECK(commit_all(ctx, split.references));
+    auto result = commit_all(ctx, split.zeros);
+    if (result.ok()) {
+      result = commit_whole(ctx, split.rest);
+    }
+    if (!result.ok() && result.error().fault() != Fault::transient) {
+      // What fails here leaves references too many, which is safe.
+      static_cast<void>(commit_all(ctx, split.undo).ok());
+    }
+    return result;
+  }
+
   /// Asks for the node of an entry together with the entry, where it is known which it was.
   void foresee(View& view, std::span<Key const> keys) {
     for (auto const& key : keys) {

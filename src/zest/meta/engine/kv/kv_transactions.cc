@@ -14,8 +14,8 @@ namespace {
 /// than a few mean a body that asks for something new each time.
 constexpr int kReadsMax = 8;
 
-// The pause before attempt n is drawn from [0, 0.5 ms · 2^n), at most 30 ms. The first repetition is
-// immediate: it has fresh records already.
+// The pause before attempt n is drawn from [0, 0.5 ms · 2^n), at most 30 ms. The first repetition
+// is immediate: it has fresh records already.
 constexpr std::uint64_t kPauseUsFirst = 500;
 constexpr std::uint64_t kPauseUsMax = 30'000;
 
@@ -202,6 +202,10 @@ void Transactions::process(Context const& ctx, Batch& batch) {
     Transaction transaction{.compares = compares(batch.base, batch.dependencies),
                             .writes = batch.writes.writes(),
                             .otherwise = batch.dependencies.read()};
+    if (transaction.compares.empty() && transaction.writes.empty()) {
+      applied(batch, 0);
+      return;
+    }
     auto const parts = transaction.otherwise.keys.size() + transaction.otherwise.ranges.size();
     auto const separate_read = parts > store_.capabilities().operations_max;
     auto again = separate_read ? std::exchange(transaction.otherwise, {}) : transaction.otherwise;

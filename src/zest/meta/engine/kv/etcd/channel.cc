@@ -150,10 +150,9 @@ bool Channel::Impl::start() {
     return false;
   }
   nghttp2_session_callbacks_set_on_header_callback(
-      callbacks,
-      [](nghttp2_session*, nghttp2_frame const* frame, std::uint8_t const* name,
-         std::size_t name_size, std::uint8_t const* value, std::size_t value_size, std::uint8_t,
-         void* user) {
+      callbacks, [](nghttp2_session*, nghttp2_frame const* frame, std::uint8_t const* name,
+                    std::size_t name_size, std::uint8_t const* value, std::size_t value_size,
+                    std::uint8_t, void* user) {
         of(user).on_header(frame->hd.stream_id, as_view(name, name_size),
                            as_view(value, value_size));
         return 0;
@@ -190,8 +189,8 @@ void Channel::Impl::fail() noexcept {
   }
 }
 
-/// Reads while calls are under way. Between calls nobody listens: a connection that the server closes
-/// meanwhile is noticed by the next call, before it sends.
+/// Reads while calls are under way. Between calls nobody listens: a connection that the server
+/// closes meanwhile is noticed by the next call, before it sends.
 void Channel::Impl::read_all() {
   std::array<std::byte, 16384> buffer{};
   while (!broken && !calls.empty()) {
@@ -298,9 +297,11 @@ Result<CallReply> reply_of(Call& call) {
   }
   if (call.http_status != 200) {
     return Error::transient(
-        Errc::io, fmt::format("the server speaks HTTP, but not gRPC (status {})", call.http_status));
+        Errc::io,
+        fmt::format("the server speaks HTTP, but not gRPC (status {})", call.http_status));
   }
-  CallReply reply{.status = call.grpc_status, .status_text = std::move(call.status_text), .message = {}};
+  CallReply reply{
+      .status = call.grpc_status, .status_text = std::move(call.status_text), .message = {}};
   if (reply.status != 0) {
     return reply;
   }

@@ -1,7 +1,8 @@
 // gRPC over one HTTP/2 connection: unary calls of many fibers of one loop, multiplexed.
 //
-// While calls are under way, a fiber of its own reads; whoever submits a request sends what is to be
-// sent, together with what others submitted meanwhile. HTTP/2 itself (frames, header compression, flow control) is libnghttp2.
+// While calls are under way, a fiber of its own reads; whoever submits a request sends what is to
+// be sent, together with what others submitted meanwhile. HTTP/2 itself (frames, header
+// compression, flow control) is libnghttp2.
 #pragma once
 
 #include <cstdint>
@@ -37,9 +38,9 @@ class Channel {
   Channel(Channel const&) = delete;
   Channel& operator=(Channel const&) = delete;
 
-  /// Calls, and waits until `ctx.deadline`; a stop is not heeded, because a call that was sent cannot
-  /// be taken back. Errors: transient EIO when the server has not begun with the request (another
-  /// try is safe); ETIMEDOUT when it may have.
+  /// Calls, and waits until `ctx.deadline`; a stop is not heeded, because a call that was sent
+  /// cannot be taken back. Errors: transient EIO when the server has not begun with the request
+  /// (another try is safe); ETIMEDOUT when it may have.
   Result<CallReply> call(Context const& ctx, CallRequest const& request);
   /// False after a failure, and when the server has closed the idle connection: connect anew.
   [[nodiscard]] bool usable() noexcept;

@@ -7,7 +7,6 @@
 #include <map>
 #include <mutex>
 #include <optional>
-#include <random>
 #include <string>
 #include <utility>
 #include <vector>
@@ -69,17 +68,15 @@ Failure failure_of(CallReply const& reply) {
     return Failure{Remedy::give_up, Error(code, fault, text)};
   };
   switch (reply.status) {
-    case kUnauthenticated:
-      return {Remedy::authenticate, Error(Errc::acces, Fault::semantic, text)};
+    case kUnauthenticated: return {Remedy::authenticate, Error(Errc::acces, Fault::semantic, text)};
     case kPermissionDenied: return answer(Errc::acces);
     case kInvalidArgument:
       if (says(reply, "revision in header is old")) {
         return {Remedy::authenticate, Error(Errc::acces, Fault::semantic, text)};
       }
       if (says(reply, "too many operations")) {
-        return {Remedy::give_up,
-                Error(Errc::fbig, Fault::semantic,
-                      text + "; start the servers with a larger --max-txn-ops")};
+        return {Remedy::give_up, Error(Errc::fbig, Fault::semantic,
+                                       text + "; start the servers with a larger --max-txn-ops")};
       }
       if (says(reply, "too large")) {
         return {Remedy::give_up,
@@ -141,16 +138,14 @@ class EtcdStore final : public kv::Store {
   Result<kv::TransactionReply> commit(Context const& ctx,
                                       kv::Transaction const& transaction) override {
     auto const only_reads = transaction.writes.empty();
-    ZEST_TRY(auto const message,
-             call(ctx, kv::etcd::encode_transaction(transaction), only_reads));
+    ZEST_TRY(auto const message, call(ctx, kv::etcd::encode_transaction(transaction), only_reads));
     return kv::etcd::decode_transaction(transaction, message);
   }
 
  private:
   static std::size_t size(kv::Read const& read) { return read.keys.size() + read.ranges.size(); }
 
-  static kv::Read part(kv::Read const& read, std::size_t begin, std::size_t end,
-                       kv::Revision at) {
+  static kv::Read part(kv::Read const& read, std::size_t begin, std::size_t end, kv::Revision at) {
     kv::Read part{.keys = {}, .ranges = {}, .at = at};
     for (auto i = begin; i < std::min(end, size(read)); ++i) {
       if (i < read.keys.size()) {
@@ -191,15 +186,15 @@ class EtcdStore final : public kv::Store {
         return *std::move(outcome.reply);
       }
       auto& failure = *outcome.failure;
-      auto const again = failure.remedy == Remedy::elsewhere ||
-                         (failure.remedy == Remedy::unknown && repeatable) ||
-                         (failure.remedy == Remedy::authenticate &&
-                          !std::exchange(authenticated_again, true));
-      if (!again || loop.now() >= give_up) {
+      auto const again =
+          failure.remedy == Remedy::elsewhere ||
+          (failure.remedy == Remedy::unknown && repeatable) ||
+          (failure.remedy == Remedy::authenticate && !std::exchange(authenticated_again, true));
+      // A try in the last moments would only say that time was up, and not why.
+      if (!again || loop.now() + 2 * kPause >= give_up) {
         return std::move(failure.error);
       }
-      if (tries % options_.url.endpoints.size() == 0 &&
-          failure.remedy != Remedy::authenticate) {
+      if (tries % options_.url.endpoints.size() == 0 && failure.remedy != Remedy::authenticate) {
         Context pause;
         pause.stop = ctx.stop;
         ZEST_CHECK(loop.sleep_for(pause, kPause));
@@ -230,8 +225,8 @@ class EtcdStore final : public kv::Store {
     trips_.fetch_add(1, std::memory_order_relaxed);
     Context ctx;
     ctx.deadline = std::min(give_up, Loop::current()->now() + options_.request_timeout);
-    auto reply = channel->call(
-        ctx, {.path = kv::etcd::kTxnPath, .token = token, .message = message});
+    auto reply =
+        channel->call(ctx, {.path = kv::etcd::kTxnPath, .token = token, .message = message});
     if (!reply.ok()) {
       auto const unknown = reply.error().code() == Errc::timedout;
       auto const lost = reply.error().fault() == Fault::transient;
@@ -301,10 +296,9 @@ class EtcdStore final : public kv::Store {
   }
 
   Result<std::string> authenticate(Context const& ctx, Channel& channel) const {
-    auto const request =
-        kv::etcd::encode_authenticate(options_.url.user, options_.url.password);
-    auto reply = channel.call(
-        ctx, {.path = kv::etcd::kAuthenticatePath, .token = {}, .message = request});
+    auto const request = kv::etcd::encode_authenticate(options_.url.user, options_.url.password);
+    auto reply =
+        channel.call(ctx, {.path = kv::etcd::kAuthenticatePath, .token = {}, .message = request});
     if (!reply.ok()) {
       // Whatever became of it, nothing was changed.
       return Error::transient(Errc::io, reply.error().text());
@@ -314,8 +308,7 @@ class EtcdStore final : public kv::Store {
     }
     if (reply->status == kInvalidArgument || reply->status == kPermissionDenied) {
       return Error(Errc::acces, Fault::semantic,
-                   fmt::format("user {:?} is refused: {}", options_.url.user,
-                               reply->status_text));
+                   fmt::format("user {:?} is refused: {}", options_.url.user, reply->status_text));
     }
     if (reply->status != kOk) {
       return Error::transient(Errc::io, reply->status_text);
@@ -346,7 +339,7 @@ Result<std::unique_ptr<kv::Store>> open_etcd(EtcdOptions options, Logger& log) {
 Result<std::unique_ptr<Engine>> open_etcd_engine(EtcdOptions options, Logger& log,
                                                  Registry& metrics) {
   KvEngineOptions engine{.prefix = kv_prefix(options.url.path)};
-  engine.seed = std::random_device()();
+  engine.seed = options.seed;
   ZEST_TRY(auto store, open_etcd(std::move(options), log));
   return make_kv_engine(std::move(store), std::move(engine), metrics);
 }

@@ -1,12 +1,13 @@
 // etcd (v3 API) as a kv::Store: gRPC over HTTP/2 on the runtime's own sockets, one connection a
 // loop.
 //
-// A server that is away or unable is left for the next of the URL. Reads are repeated until they are
-// answered or the patience ends; a transaction only when it surely has not been begun: else the
+// A server that is away or unable is left for the next of the URL. Reads are repeated until they
+// are answered or the patience ends; a transaction only when it surely has not been begun: else the
 // caller hears ETIMEDOUT and looks for itself.
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <memory>
 
 #include "zest/base/clock.h"
@@ -27,6 +28,8 @@ struct EtcdOptions {
   Duration request_timeout = std::chrono::seconds(10);
   /// How long a call looks for a server that answers. An election takes a second or two.
   Duration patience = std::chrono::seconds(20);
+  /// Of the pauses between attempts at a commit; clients should differ.
+  std::uint64_t seed = 1;
 };
 
 /// Opens nothing yet: the first call connects. EINVAL: a TLS file that is none. `log` outlives the

@@ -51,8 +51,7 @@ Result<EtcdEndpoint> parse_endpoint(std::string_view text) {
   std::optional<std::string_view> port;
   if (text.starts_with('[')) {
     auto const end = text.find(']');
-    if (end == std::string_view::npos ||
-        (end + 1 < text.size() && text[end + 1] != ':')) {
+    if (end == std::string_view::npos || (end + 1 < text.size() && text[end + 1] != ':')) {
       return invalid(fmt::format("{:?} is no address", text));
     }
     endpoint.host = text.substr(1, end - 1);

@@ -60,12 +60,11 @@ ProtoWriter range_request(std::string const& key, Range const* range, Revision a
 
 void add_reads(ProtoWriter& txn, TxnField branch, Read const& read) {
   for (auto const& key : read.keys) {
-    txn.message(branch,
-                ProtoWriter().message(kRequestRange, range_request(key, nullptr, read.at)));
+    txn.message(branch, ProtoWriter().message(kRequestRange, range_request(key, nullptr, read.at)));
   }
   for (auto const& range : read.ranges) {
-    txn.message(branch, ProtoWriter().message(kRequestRange,
-                                              range_request(range.begin, &range, read.at)));
+    txn.message(branch,
+                ProtoWriter().message(kRequestRange, range_request(range.begin, &range, read.at)));
   }
 }
 
@@ -261,8 +260,7 @@ Result<ReadReply> decode_read(Read const& asked, std::string_view message) {
 
 Result<TransactionReply> decode_transaction(Transaction const& asked, std::string_view message) {
   ZEST_TRY(auto const reply, decode_txn(message));
-  TransactionReply answer{
-      .applied = reply.succeeded, .revision = reply.revision, .current = {}};
+  TransactionReply answer{.applied = reply.succeeded, .revision = reply.revision, .current = {}};
   if (!answer.applied) {
     ZEST_TRY(answer.current, decode_answers(asked.otherwise, reply));
   }

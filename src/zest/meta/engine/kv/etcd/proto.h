@@ -1,6 +1,6 @@
-// The wire format of Protocol Buffers, as much as etcd's messages need: varints, and fields that are
-// bytes. Generated code and its library are not worth it for a dozen messages
-// (docs/decisions: the etcd client).
+// The wire format of Protocol Buffers, as much as etcd's messages need: varints, and fields that
+// are bytes. Generated code and its library are not worth it for a dozen messages (docs/decisions:
+// the etcd client).
 #pragma once
 
 #include <cstdint>

@@ -78,11 +78,10 @@ class TlsStream final : public Stream {
       }
       if (problem != SSL_ERROR_WANT_READ) {
         auto const verified = SSL_get_verify_result(ssl_.get());
-        return verified == X509_V_OK
-                   ? Error::transient(Errc::io, "TLS handshake: " + why)
-                   : Error(Errc::acces, Fault::semantic,
-                           fmt::format("the server's certificate: {}",
-                                       X509_verify_cert_error_string(verified)));
+        return verified == X509_V_OK ? Error::transient(Errc::io, "TLS handshake: " + why)
+                                     : Error(Errc::acces, Fault::semantic,
+                                             fmt::format("the server's certificate: {}",
+                                                         X509_verify_cert_error_string(verified)));
       }
       ZEST_TRY(auto const open, feed(ctx));
       if (!open) {
@@ -140,8 +139,7 @@ class TlsStream final : public Stream {
       if (size <= 0) {
         break;
       }
-      ZEST_CHECK(
-          socket_.write_all(ctx, ByteView(buffer).first(static_cast<std::size_t>(size))));
+      ZEST_CHECK(socket_.write_all(ctx, ByteView(buffer).first(static_cast<std::size_t>(size))));
     }
     return {};
   }
@@ -150,8 +148,8 @@ class TlsStream final : public Stream {
   Result<bool> feed(Context const& ctx) {
     std::array<std::byte, 16384> buffer{};
     ZEST_TRY(auto const got, socket_.read_some(ctx, buffer));
-    if (got > 0 && BIO_write(SSL_get_rbio(ssl_.get()), buffer.data(), clamped(got)) !=
-                       clamped(got)) {
+    if (got > 0 &&
+        BIO_write(SSL_get_rbio(ssl_.get()), buffer.data(), clamped(got)) != clamped(got)) {
       return Error(Errc::nomem, Fault::transient, "TLS: no memory for what was received");
     }
     return got > 0;
@@ -220,8 +218,7 @@ class TlsSettings {
 
  private:
   static Error unreadable(std::string_view option, std::string const& file) {
-    return {Errc::inval, Fault::semantic,
-            fmt::format("{} file {:?}: {}", option, file, reason())};
+    return {Errc::inval, Fault::semantic, fmt::format("{} file {:?}: {}", option, file, reason())};
   }
 
   std::unique_ptr<SSL_CTX, FreeSsl> context_;

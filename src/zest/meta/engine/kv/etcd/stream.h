@@ -29,8 +29,8 @@ class TlsSettings;
 /// EINVAL, ENOENT…: names the file. Blocks for a moment: call at start.
 Result<std::shared_ptr<TlsSettings const>> load_tls(EtcdTls const& tls);
 
-/// Connects, with a TLS handshake where `tls` is set (then HTTP/2 is agreed upon). Errors: transient
-/// for a server that is away; EACCES for a certificate that does not convince.
+/// Connects, with a TLS handshake where `tls` is set (then HTTP/2 is agreed upon). Errors:
+/// transient for a server that is away; EACCES for a certificate that does not convince.
 Result<std::unique_ptr<Stream>> connect_stream(Context const& ctx, EtcdEndpoint const& endpoint,
                                                TlsSettings const* tls);
 
