@@ -165,8 +165,29 @@ Result<std::shared_ptr<Link>> Client::connect(Context const& ctx, RedisAddress& 
     return Error::transient(Errc::io, "the server is no master (any more)");
   }
   link->set_wait_replicas(wanted_replicas(facts));
+  if (!known()) {
+    forbid_eviction(ctx, *link);
+  }
   known_.store(true, std::memory_order_release);
   return link;
+}
+
+void Client::forbid_eviction(Context const& ctx, Link& link) {
+  Request question;
+  append_command(question.bytes, {"CONFIG", "GET", "maxmemory-policy"});
+  auto const answer = link.exchange(ctx, question);
+  if (!answer.ok() || answer->replies[0].items.size() != 2 ||
+      answer->replies[0].items[1].text == "noeviction") {
+    return;  // as it should be, or not ours to ask
+  }
+  Request order;
+  append_command(order.bytes, {"CONFIG", "SET", "maxmemory-policy", "noeviction"});
+  auto const done = link.exchange(ctx, order);
+  if (!done.ok() || done->replies[0].is_error()) {
+    log_.warn(
+        "the metadata server deletes keys when its memory is full: set maxmemory-policy noeviction",
+        {{"maxmemory-policy", answer->replies[0].items[1].text}});
+  }
 }
 
 Result<std::shared_ptr<Link>> Client::link_of(Context const& ctx, Lane& lane) {

@@ -96,6 +96,8 @@ class Client final {
   Result<std::shared_ptr<Link>> link_of(Context const& ctx, Lane& lane);
   Result<std::shared_ptr<Link>> connect(Context const& ctx, RedisAddress& address);
   void drop(Lane& lane, std::string_view why);
+  /// A server that makes room by deleting keys would delete files: tells it not to, or says so.
+  void forbid_eviction(Context const& ctx, Link& link);
   /// One exchange; `used` is the link it went over.
   Result<Response> attempt(Context const& ctx, Lane& lane, Request const& request,
                            std::shared_ptr<Link>& used);

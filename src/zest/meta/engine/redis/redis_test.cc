@@ -252,6 +252,14 @@ TEST_F(RedisTest, AFullServerIsEnospcAndChangesNothing) {
   });
 }
 
+TEST_F(RedisTest, AServerThatWouldEvictIsToldNotTo) {
+  TestServer const server({"maxmemory 100mb", "maxmemory-policy allkeys-lru"});
+  run([&] {
+    EXPECT_TRUE(get(*open(server.url()), NodeKey{kFile}).ok());
+    EXPECT_EQ(server.cli("CONFIG GET maxmemory-policy"), "maxmemory-policy\nnoeviction\n");
+  });
+}
+
 TEST_F(RedisTest, AReplicaIsReadOnly) {
   TestServer const master;
   TestServer const replica({"replicaof 127.0.0.1 " + std::to_string(master.port())});
