@@ -1,6 +1,9 @@
 #include "tests/fuzz/decoders.h"
 
+#include <algorithm>
 #include <array>
+#include <string>
+#include <utility>
 
 #include "zest/base/assert.h"
 #include "zest/format/acl.h"
@@ -19,6 +22,9 @@
 #include "zest/format/slice.h"
 #include "zest/format/trash.h"
 #include "zest/format/usage.h"
+#include "zest/meta/engine/redis/dir_cursor.h"
+#include "zest/meta/engine/redis/redis.h"
+#include "zest/meta/engine/redis/resp.h"
 
 namespace zest {
 
@@ -178,6 +184,49 @@ void run_redis_members(std::string_view bytes) {
   static_cast<void>(decode_decimal(bytes));
 }
 
+/// Every reply in `bytes`, fed in pieces; a count of what came out, and whether it ended in an
+/// error.
+std::pair<std::size_t, bool> parse_replies(std::string_view bytes, std::size_t piece) {
+  meta::redis::RespParser parser(
+      {.text_max = 4096, .items_max = 1024, .depth_max = 8, .reply_max = 1U << 20U});
+  std::size_t count = 0;
+  while (!bytes.empty()) {
+    parser.feed(bytes.substr(0, piece));
+    bytes.remove_prefix(std::min(piece, bytes.size()));
+    for (;;) {
+      auto const reply = parser.next();
+      if (!reply.ok()) {
+        return {count, true};
+      }
+      if (!*reply) {
+        break;
+      }
+      ++count;
+    }
+  }
+  return {count, false};
+}
+
+void run_resp(std::string_view bytes) {
+  // However the network cuts it.
+  auto const whole = parse_replies(bytes, std::max<std::size_t>(bytes.size(), 1));
+  ZEST_ASSERT(parse_replies(bytes, 1).first == whole.first);
+  ZEST_ASSERT(parse_replies(bytes, 7).first == whole.first);
+}
+
+void run_dir_cursor(std::string_view bytes) {
+  if (auto cursor = meta::redis::DirCursor::parse(bytes, 1); cursor.ok()) {
+    cursor->take("name");
+    cursor->pass(0);
+    static_cast<void>(cursor->text());
+  }
+}
+
+void run_redis_url(std::string_view bytes) {
+  static_cast<void>(meta::parse_redis_url(bytes));
+  static_cast<void>(meta::parse_redis_url(std::string("redis://").append(bytes)));
+}
+
 void run_footer(std::string_view bytes) {
   static_cast<void>(decode_staging_footer(bytes));
 }
@@ -203,6 +252,9 @@ constexpr std::array kDecoders{
     Decoder{"session", run_session},
     Decoder{"kv_key", exact<decode_kv_key, encode_kv_key>},
     Decoder{"redis_members", run_redis_members},
+    Decoder{"resp", run_resp},
+    Decoder{"dir_cursor", run_dir_cursor},
+    Decoder{"redis_url", run_redis_url},
     Decoder{"block_key", run_block_key},
     Decoder{"shard_bucket", run_shard_bucket},
     Decoder{"version", run_version},

@@ -49,6 +49,8 @@ std::vector<std::string> samples() {
       from_hex("584c4f47 3f 0000000000000001"),
       "1_05EA9D7256A3F15C",
       "k10_5",
+      "*3\r\n$2\r\nab\r\n:7\r\n%1\r\n+k\r\n_\r\n>1\r\n+p\r\n-ERR x\r\n",
+      "redis://user:p%40w@master,[::1]:26379,h2/3?read-timeout=1m30s&db=4",
       "12:345",
       "chunks/1/1234/1234567_0_4194304",
       "chunks/87/1/1234567_0_4194304",

@@ -224,10 +224,14 @@ std::vector<EngineCase> engine_cases() {
       sqlite_case("SqlitePrefixed", "second_volume"),
       memory_kv_case(),
   };
-  if (char const* url = std::getenv("ZEST_TEST_REDIS"); url != nullptr && *url != '\0') {
-    cases.push_back({.name = "Redis",
-                     .make = [url] { return std::make_unique<RedisFixture>(url); },
-                     .many_clients = true});
+  for (auto const& [variable, name] : {std::pair("ZEST_TEST_REDIS", "Redis"),
+                                       std::pair("ZEST_TEST_REDIS_SENTINEL", "RedisSentinel"),
+                                       std::pair("ZEST_TEST_REDIS_CLUSTER", "RedisCluster")}) {
+    if (char const* url = std::getenv(variable); url != nullptr && *url != '\0') {
+      cases.push_back({.name = name,
+                       .make = [url] { return std::make_unique<RedisFixture>(url); },
+                       .many_clients = true});
+    }
   }
   if (char const* etcd = std::getenv("ZEST_TEST_ETCD")) {
     cases.push_back(etcd_case(etcd));

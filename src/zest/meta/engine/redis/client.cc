@@ -165,8 +165,29 @@ Result<std::shared_ptr<Link>> Client::connect(Context const& ctx, RedisAddress& 
     return Error::transient(Errc::io, "the server is no master (any more)");
   }
   link->set_wait_replicas(wanted_replicas(facts));
+  if (!known()) {
+    forbid_eviction(ctx, *link);
+  }
   known_.store(true, std::memory_order_release);
   return link;
+}
+
+void Client::forbid_eviction(Context const& ctx, Link& link) {
+  Request question;
+  append_command(question.bytes, {"CONFIG", "GET", "maxmemory-policy"});
+  auto const answer = link.exchange(ctx, question);
+  if (!answer.ok() || answer->replies[0].items.size() != 2 ||
+      answer->replies[0].items[1].text == "noeviction") {
+    return;  // as it should be, or not ours to ask
+  }
+  Request order;
+  append_command(order.bytes, {"CONFIG", "SET", "maxmemory-policy", "noeviction"});
+  auto const done = link.exchange(ctx, order);
+  if (!done.ok() || done->replies[0].is_error()) {
+    log_.warn(
+        "the metadata server deletes keys when its memory is full: set maxmemory-policy noeviction",
+        {{"maxmemory-policy", answer->replies[0].items[1].text}});
+  }
 }
 
 Result<std::shared_ptr<Link>> Client::link_of(Context const& ctx, Lane& lane) {
@@ -229,12 +250,12 @@ Result<std::string> Client::prefix(Context const& ctx) {
 
 // ---- attempts
 
-Client::Verdict Client::judge(std::vector<Reply> const& replies, Reply const** reason) {
+Client::Verdict Client::judge(std::vector<Reply> const& replies, std::string& reason) {
   for (auto const& reply : replies) {
     if (!reply.is_error()) {
       continue;
     }
-    *reason = &reply;
+    reason = reply.text;
     if (reply.text.starts_with("MOVED ")) {
       return Verdict::moved;
     }
@@ -251,7 +272,7 @@ Client::Verdict Client::judge(std::vector<Reply> const& replies, Reply const** r
   return Verdict::answer;
 }
 
-std::optional<Error> Client::final_error(Error const& error, Request const& request) const {
+std::optional<Error> Client::final_error(Error const& error, Request const& request) {
   if (error.fault() != Fault::transient || error.code() == Errc::intr) {
     return error.clone();
   }
@@ -273,7 +294,8 @@ Result<void> Client::pause(Context const& ctx, std::uint32_t attempt) {
   return Loop::current()->sleep_for(ctx, std::min<Duration>(doubled, options_.max_retry_backoff));
 }
 
-Result<Response> Client::attempt(Context const& ctx, Lane& lane, Request const& request) {
+Result<Response> Client::attempt(Context const& ctx, Lane& lane, Request const& request,
+                                 std::shared_ptr<Link>& used) {
   auto link = link_of(ctx, lane);
   if (!link.ok()) {
     auto error = std::move(link).error();
@@ -284,8 +306,53 @@ Result<Response> Client::attempt(Context const& ctx, Lane& lane, Request const& 
     return error;
   }
   trips_.fetch_add(1, std::memory_order_relaxed);
-  auto const held = *link;  // lives as long as the exchange, whatever becomes of the lane
-  return held->exchange(ctx, request);
+  used = *std::move(link);  // lives as long as the exchange, whatever becomes of the lane
+  return used->exchange(ctx, request);
+}
+
+void Client::follow(Lane& lane, Verdict verdict, std::string_view reason) {
+  if (verdict == Verdict::moved) {
+    drop(lane, "the slot moved");
+    if (auto const target = redirected(reason)) {
+      locator_.set(*target);
+    }
+  } else if (verdict == Verdict::elsewhere) {
+    drop(lane, "the server is no master any more");
+  }
+}
+
+Result<std::optional<Response>> Client::attempt_once(Context const& ctx, Lane& lane,
+                                                     Request const& request, bool last,
+                                                     Error& failure) {
+  std::shared_ptr<Link> used;
+  std::string reason;
+  auto response = attempt(ctx, lane, request, used);
+  auto verdict = response.ok() ? judge(response->replies, reason) : Verdict::again;
+  if (verdict == Verdict::asking) {
+    response = ask_elsewhere(ctx, reason, request);
+    verdict = response.ok() ? judge(response->replies, reason) : Verdict::again;
+  }
+  if (!response.ok()) {
+    if (auto final = final_error(response.error(), request)) {
+      return *std::move(final);
+    }
+    locator_.forget();
+    failure = Error::transient(Errc::io, response.error().text());
+    if (last) {
+      return std::move(failure);
+    }
+    return std::optional<Response>();
+  }
+  if (verdict == Verdict::answer) {
+    ZEST_CHECK(confirm_replicas(ctx, lane, *used, *response));
+    return std::optional(*std::move(response));
+  }
+  if (last) {
+    return std::optional(*std::move(response));
+  }
+  follow(lane, verdict, reason);
+  failure = Error::transient(Errc::io, reason);
+  return std::optional<Response>();
 }
 
 Result<std::vector<Reply>> Client::run(Context const& ctx, Request const& request) {
@@ -293,60 +360,25 @@ Result<std::vector<Reply>> Client::run(Context const& ctx, Request const& reques
   auto& lane = this->lane(request);
   // A server that was never there is most likely a wrong address: no use in asking again and again.
   auto const retries = known() ? options_.retries : std::min(options_.retries, 1U);
+  Error failure(Errc::io);
   for (std::uint32_t attempt = 0;; ++attempt) {
-    auto response = this->attempt(ctx, lane, request);
-    Error failure(Errc::io);
-    if (response.ok()) {
-      Reply const* reason = nullptr;
-      auto verdict = judge(response->replies, &reason);
-      if (verdict == Verdict::asking) {
-        response = ask_elsewhere(ctx, *reason, request);
-        verdict = response.ok() ? judge(response->replies, &reason) : Verdict::again;
-      }
-      if (verdict == Verdict::answer) {
-        ZEST_CHECK(confirm_replicas(ctx, lane, *response));
-        return std::move(response->replies);
-      }
-      if (response.ok() && attempt >= retries) {
-        return std::move(response->replies);
-      }
-      if (verdict == Verdict::moved) {
-        auto const target = redirected(reason->text);
-        drop(lane, "the slot moved");
-        if (target) {
-          locator_.set(*target);
-          if (attempt == 0) {
-            continue;
-          }
-        }
-      } else if (verdict == Verdict::elsewhere) {
-        drop(lane, "the server is no master any more");
-      }
-    }
-    if (!response.ok()) {
-      failure = std::move(response).error();
-      if (auto final = final_error(failure, request)) {
-        return *std::move(final);
-      }
-      locator_.forget();
-      if (attempt >= retries) {
-        return Error::transient(Errc::io, failure.text());
-      }
+    ZEST_TRY(auto response, attempt_once(ctx, lane, request, attempt >= retries, failure));
+    if (response) {
+      return std::move(response->replies);
     }
     if (auto paused = pause(ctx, attempt); !paused.ok()) {
       // Nothing had an effect: not the time-out that stands for an unknown outcome.
-      return paused.error().code() == Errc::intr ? std::move(paused).error()
-                                                 : Error::transient(Errc::io, failure.text());
+      return paused.error().code() == Errc::intr ? std::move(paused).error() : std::move(failure);
     }
   }
 }
 
-Result<Response> Client::ask_elsewhere(Context const& ctx, Reply const& redirection,
+Result<Response> Client::ask_elsewhere(Context const& ctx, std::string_view redirection,
                                        Request const& request) {
   // A slot on its way to another node; rare, so a connection for one request will do.
-  auto const target = redirected(redirection.text);
+  auto const target = redirected(redirection);
   if (!target) {
-    return Error::transient(Errc::notconn, redirection.text);
+    return Error::transient(Errc::notconn, std::string(redirection));
   }
   auto link = dialer_.dial(ctx, *target);
   if (!link.ok()) {
@@ -364,55 +396,54 @@ Result<Response> Client::ask_elsewhere(Context const& ctx, Reply const& redirect
 
 // ---- replication
 
-void Client::refresh_replicas(Context const& ctx, Lane& lane) {
-  auto const link = lane.link;
+void Client::refresh_replicas(Context const& ctx, Lane& lane, Link& link) {
   auto const now = Loop::current()->now();
-  if (!link || options_.wait_replicas || now - lane.role_checked < kRoleInterval) {
+  if (options_.wait_replicas || now - lane.role_checked < kRoleInterval) {
     return;
   }
   lane.role_checked = now;
-  if (auto const facts = ask_role(ctx, *link); facts.ok()) {
-    link->set_wait_replicas(wanted_replicas(*facts));
+  if (auto const facts = ask_role(ctx, link); facts.ok()) {
+    link.set_wait_replicas(wanted_replicas(*facts));
   }
 }
 
-Result<void> Client::confirm_replicas(Context const& ctx, Lane& lane, Response const& response) {
-  auto const link = lane.link;
+Result<void> Client::confirm_replicas(Context const& ctx, Lane& lane, Link& link,
+                                      Response const& response) {
   if (!response.replicas) {
-    if (link && link->wait_replicas() == 0 && replication_matters()) {
-      refresh_replicas(ctx, lane);
+    if (link.wait_replicas() == 0 && replication_matters()) {
+      refresh_replicas(ctx, lane, link);
     }
     return {};
   }
+  auto const address = lane.address;
   auto have = *response.replicas;
   auto const unknown = [](std::string_view why) {
     return Error::transient(Errc::timedout, fmt::format("outcome unknown: {}", why));
   };
   Request const again{.bytes = {}, .replies = 0, .changes = true, .replicated = true};
-  while (link && have < link->wait_replicas()) {
-    if (link->broken()) {
-      return unknown("the connection was lost before a replica had the commit");
-    }
+  while (have < link.wait_replicas()) {
     // Either the replica is slow, or gone. A master that nobody follows may go on alone, but only
     // when those who watch it still take it for the master: not when we are cut off together with
     // it.
-    ZEST_TRY(auto const facts, ask_role(ctx, *link));
+    auto const facts = ask_role(ctx, link);
+    if (!facts.ok()) {
+      return unknown(facts.error().text());
+    }
     auto const master = locator_.find_again(ctx);
-    if (!master.ok() || (*master != lane.address && !lane.address.host.empty()) ||
-        !facts.master.value_or(true)) {
-      link->abandon("the server is no master any more");
+    if (!master.ok() || *master != address || !facts->master.value_or(true)) {
+      link.abandon("the server is no master any more");
       return unknown("another server took over before a replica had the commit");
     }
-    if (facts.replicas == 0 && !options_.wait_replicas) {
+    if (facts->replicas == 0 && !options_.wait_replicas) {
       log_.warn("the metadata server has no replica left: commits are not replicated",
-                {{"server", describe(lane.address)}});
-      link->set_wait_replicas(0);
+                {{"server", describe(address)}});
+      link.set_wait_replicas(0);
       return {};
     }
     if (Loop::current()->now() >= ctx.deadline) {
       return unknown("no replica has the commit yet");
     }
-    auto const waited = link->exchange(ctx, again);
+    auto const waited = link.exchange(ctx, again);
     if (!waited.ok()) {
       return unknown(waited.error().text());
     }

@@ -96,15 +96,26 @@ class Client final {
   Result<std::shared_ptr<Link>> link_of(Context const& ctx, Lane& lane);
   Result<std::shared_ptr<Link>> connect(Context const& ctx, RedisAddress& address);
   void drop(Lane& lane, std::string_view why);
-  Result<Response> attempt(Context const& ctx, Lane& lane, Request const& request);
-  Result<Response> ask_elsewhere(Context const& ctx, Reply const& redirection,
+  /// A server that makes room by deleting keys would delete files: tells it not to, or says so.
+  void forbid_eviction(Context const& ctx, Link& link);
+  /// One exchange; `used` is the link it went over.
+  Result<Response> attempt(Context const& ctx, Lane& lane, Request const& request,
+                           std::shared_ptr<Link>& used);
+  /// An attempt with a redirection followed. Nothing: the answer says that another attempt may do,
+  /// and `failure` why.
+  Result<std::optional<Response>> attempt_once(Context const& ctx, Lane& lane,
+                                               Request const& request, bool last, Error& failure);
+  void follow(Lane& lane, Verdict verdict, std::string_view reason);
+  Result<Response> ask_elsewhere(Context const& ctx, std::string_view redirection,
                                  Request const& request);
-  static Verdict judge(std::vector<Reply> const& replies, Reply const** reason);
+  static Verdict judge(std::vector<Reply> const& replies, std::string& reason);
   /// Says what a failed attempt means: null = try again.
-  std::optional<Error> final_error(Error const& error, Request const& request) const;
+  static std::optional<Error> final_error(Error const& error, Request const& request);
   Result<void> pause(Context const& ctx, std::uint32_t attempt);
-  Result<void> confirm_replicas(Context const& ctx, Lane& lane, Response const& response);
-  void refresh_replicas(Context const& ctx, Lane& lane);
+  /// `link` has carried the request, and only there the question makes sense.
+  Result<void> confirm_replicas(Context const& ctx, Lane& lane, Link& link,
+                                Response const& response);
+  void refresh_replicas(Context const& ctx, Lane& lane, Link& link);
   [[nodiscard]] Greeting greeting() const;
   [[nodiscard]] std::uint32_t wanted_replicas(ServerFacts const& facts) const;
   [[nodiscard]] bool replication_matters() const;

@@ -34,7 +34,7 @@ class FailoverTest : public RedisTest {
           outcome.longest = std::max(outcome.longest, Loop::current()->now() - begin);
           if (result.ok()) {
             outcome.acknowledged.insert(id);
-            outcome.after += killed ? 1 : 0;
+            outcome.after += killed ? 1U : 0U;
           } else {
             EXPECT_EQ(result.error().code(), Errc::timedout) << result.error().text();
             ++outcome.unknown;
@@ -61,7 +61,7 @@ class FailoverTest : public RedisTest {
     for (auto const id : outcome.acknowledged) {
       auto const value = get(engine, SymlinkKey{Ino{id}});
       ASSERT_TRUE(value.ok()) << value.error().text();
-      lost += *value == Value(std::string("x")) ? 0 : 1;
+      lost += *value == Value(std::string("x")) ? 0U : 1U;
     }
     EXPECT_EQ(lost, 0U) << "of " << outcome.acknowledged.size();
     RecordProperty("acknowledged", static_cast<int>(outcome.acknowledged.size()));

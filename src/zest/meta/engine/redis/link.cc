@@ -15,7 +15,7 @@ namespace {
 constexpr std::size_t kReadSize = 64U << 10U;
 /// A connection that was quiet for longer may have been closed by the server: one look is cheaper
 /// than an outcome that nobody knows.
-constexpr Duration kQuiet = std::chrono::milliseconds(100);
+constexpr Duration kQuiet = std::chrono::milliseconds(1);
 /// Kept for the next batch; larger buffers are given back.
 constexpr std::size_t kBufferKept = 256U << 10U;
 

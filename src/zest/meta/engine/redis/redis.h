@@ -2,7 +2,7 @@
 // once.
 //
 // One connection a loop carries the requests of all its fibers; requests that come together travel
-// together. A commit is one script call (docs/decisions/0008-redis-script-commits.md). A single
+// together. A commit is one script call (docs/decisions/0005-redis-script-commits.md). A single
 // server, Sentinel and Cluster are one engine: they differ in how the master is found.
 //
 // Durability is the server's: what `appendfsync` says. sync() has nothing to add. With Sentinel and

@@ -1,10 +1,11 @@
 // The engine against servers of its own: ways to connect, faults, damage, and the layout of keys.
-#include <sys/stat.h>
+#include <stdlib.h>  // NOLINT(modernize-deprecated-headers): mkdtemp
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
-#include <fstream>
 #include <map>
+#include <mutex>
 #include <set>
 
 #include "zest/meta/engine/redis/redis_fixture.h"
@@ -112,6 +113,7 @@ TEST_F(RedisTest, AServerThatForgetsItsScriptsIsTaughtAgain) {
     expect_ok(put(*engine, NodeKey{kFile}, file_attr()));
     server.cli("SCRIPT FLUSH");
     EXPECT_TRUE(get(*engine, ChildKey{kRootIno, "a"}).ok());
+    expect_ok(put(*engine, NodeKey{kFile}, file_attr()));
     auto const before = engine->trips();
     expect_ok(put(*engine, NodeKey{kFile}, file_attr()));
     EXPECT_EQ(engine->trips(), before + 1) << "known from now on";
@@ -247,6 +249,14 @@ TEST_F(RedisTest, AFullServerIsEnospcAndChangesNothing) {
       result = put(*engine, SymlinkKey{Ino{ino}}, large);
     }
     EXPECT_TRUE(failed_with(result, Errc::nospc));
+  });
+}
+
+TEST_F(RedisTest, AServerThatWouldEvictIsToldNotTo) {
+  TestServer const server({"maxmemory 100mb", "maxmemory-policy allkeys-lru"});
+  run([&] {
+    EXPECT_TRUE(get(*open(server.url()), NodeKey{kFile}).ok());
+    EXPECT_EQ(server.cli("CONFIG GET maxmemory-policy"), "maxmemory-policy\nnoeviction\n");
   });
 }
 
@@ -556,7 +566,6 @@ TEST_F(RedisTest, ChangesByAnybodyArePushed) {
     server.kill();
     EXPECT_TRUE(eventually([&] { return recorder.everything > before; })) << "lost: trust nothing";
     server.start();
-    expect_ok(put(*other, NodeKey{Ino{77}}, file_attr()));
     EXPECT_TRUE(eventually([&] {
       static_cast<void>(put(*other, NodeKey{Ino{78}}, file_attr()));
       return recorder.heard(Ino{78}, kRootIno);

@@ -195,6 +195,9 @@ Result<void> set_hosts(RedisOptions& options, std::string_view hosts) {
   if (sentinel) {
     options.topology = RedisOptions::Topology::sentinel;
     options.master_name = hosts.substr(0, comma);
+    if (options.master_name.empty()) {
+      return invalid("the name of Sentinel's master is missing");
+    }
     hosts.remove_prefix(comma + 1);
   } else if (comma != std::string_view::npos) {
     options.topology = RedisOptions::Topology::cluster;

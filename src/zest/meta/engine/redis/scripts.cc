@@ -216,18 +216,23 @@ if argv[1] == 'F' then
   if not score or tonumber(score) <= 0 or call('HEXISTS', argv[3], argv[4]) == 0 then return -1 end
   i = 5
 end
-while argv[i] ~= '.' do
-  cond = cond + 1
-  local ok, r = pcall(holds, argv[i])
-  if not ok then
-    if type(r) == 'table' and r.short then
-      return redis.error_reply('CORRUPT key ' .. r.short .. ': an inode record of fewer than 63 bytes')
-    end
-    if type(r) == 'table' then return r end
-    return redis.error_reply(r)
+local function check()
+  while argv[i] ~= '.' do
+    cond = cond + 1
+    if not holds(argv[i]) then return cond end
   end
-  if not r then return cond end
+  return 0
 end
+-- Damage shows while conditions are checked, before anything is changed.
+local ok, r = pcall(check)
+if not ok then
+  if type(r) ~= 'table' then return redis.error_reply(r) end
+  if r.short then
+    return redis.error_reply('CORRUPT key ' .. r.short .. ': an inode record of fewer than 63 bytes')
+  end
+  return r
+end
+if r > 0 then return r end
 i = i + 1
 while i <= n do apply(argv[i]) end
 return 0

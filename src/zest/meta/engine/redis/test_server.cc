@@ -23,16 +23,22 @@ extern char** environ;
 namespace zest::meta::redis::testing {
 
 int free_port() {
-  int const fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof address;
-  auto* const generic = reinterpret_cast<sockaddr*>(&address);
-  EXPECT_EQ(::bind(fd, generic, size), 0);
-  EXPECT_EQ(::getsockname(fd, generic, &size), 0);
-  ::close(fd);
-  return ntohs(address.sin_port);
+  // A cluster's nodes talk to each other 10,000 ports higher.
+  constexpr int kHighest = 55'000;
+  for (;;) {
+    int const fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof address;
+    auto* const generic = reinterpret_cast<sockaddr*>(&address);
+    EXPECT_EQ(::bind(fd, generic, size), 0);
+    EXPECT_EQ(::getsockname(fd, generic, &size), 0);
+    ::close(fd);
+    if (int const port = ntohs(address.sin_port); port < kHighest) {
+      return port;
+    }
+  }
 }
 
 std::string run_command(std::string const& command) {
