@@ -304,6 +304,29 @@ class MountTest(unittest.TestCase):
         self.assertFalse(is_mounted(home / "mnt"))
 
 
+    def test_restore_brings_back_what_was_deleted(self):
+        self.zest("config", "--trash-days", "1", self.url)
+        self.mount()
+        (self.mnt / "dir/sub").mkdir(parents=True)
+        (self.mnt / "dir/sub/file").write_text("precious")
+        shutil.rmtree(self.mnt / "dir")
+        (self.mnt / "dir").mkdir()
+        hour, = os.listdir(self.mnt / ".trash")
+        self.assertIn("1 belong outside", self.zest("restore", self.url, hour))
+        told = self.zest("restore", "--put-back", self.url, hour, code=1)
+        self.assertIn("-dir stays in the trash", told)
+        os.rmdir(self.mnt / "dir")
+        # Two directories of that name were deleted now; the one that comes first gets it.
+        report, = json.loads(self.zest("restore", "--json", self.url, hour))
+        self.assertEqual(report, {"Hour": hour, "Entries": 2, "Restored": 0, "Left": 2, "Conflicts": 0, "Failed": 0})
+        self.zest("restore", "--put-back", self.url, hour, code=1)
+        os.rename(self.mnt / "dir", self.mnt / "first")
+        self.zest("restore", "--put-back", self.url, hour)
+        self.assertEqual([path.read_text() for path in self.mnt.glob("*/sub/file")], ["precious"])
+        self.zest("restore", self.url, "2001-01-01-01", code=1)
+        self.zest("restore", self.url, "yesterday", code=1)
+
+
 if __name__ == "__main__":
     if not os.access("/dev/fuse", os.R_OK | os.W_OK):
         print("skipped: no access to /dev/fuse")

@@ -30,6 +30,7 @@ struct MountOptions {
   MountRequest request;
   std::string log_file;
   bool read_only = false;
+  bool case_insensitive = false;
   std::string transport = "auto";
   std::string loop = "auto";
   std::string sync = "close";
@@ -185,6 +186,9 @@ void add_kernel_options(CLI::App& command, MountOptions& o) {
 void add_volume_options(CLI::App& command, MountOptions& o) {
   auto& r = o.request;
   command.add_flag("--read-only", o.read_only, "Nothing can be changed (also -o ro)");
+  command.add_flag("--case-insensitive", o.case_insensitive,
+                   "Names that differ in upper and lower case only are the same; each name that is "
+                   "not found as it is costs a look through its directory");
   command.add_option("--subdir", r.subdir, "Directory of the volume to mount; created if missing")
       ->type_name("PATH");
   command
@@ -354,6 +358,7 @@ Result<void> complete(MountOptions& o, Globals& globals) {
   }
   r.fuse.max_io = static_cast<std::uint32_t>(o.max_fuse_io / 4096 * 4096);
   r.vfs.read_only = o.read_only;
+  r.meta.case_insensitive = o.case_insensitive;
   r.cache_bytes = bounded_cache(o.cache_bytes, globals.notes);
   if (o.max_readahead != 0) {
     r.vfs.readahead_max = o.max_readahead;

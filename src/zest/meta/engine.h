@@ -294,8 +294,8 @@ class Engine {
   virtual Result<std::vector<std::string>> list_xattrs(Context const& ctx, Ino ino) = 0;
   /// Chunks of one inode from `from` on, ascending by index.
   virtual Result<ChunkPage> list_chunks(Context const& ctx, ChunkKey from, std::size_t limit) = 0;
-  /// The same for a caller who knows that nothing counts from chunk `end` on: engines that cannot list
-  /// an inode's chunks need not search for more.
+  /// The same for a caller who knows that nothing counts from chunk `end` on: engines that cannot
+  /// list an inode's chunks need not search for more.
   virtual Result<ChunkPage> list_chunks_below(Context const& ctx, ChunkKey from,
                                               std::uint64_t /*end*/, std::size_t limit) {
     return list_chunks(ctx, from, limit);

@@ -172,8 +172,10 @@ Result<EntryReply> Meta::lookup(Context const& ctx, Ino parent, std::string_view
   if (name == ".." && dir == impl_->config.root) {
     name = ".";
   }
+  Impl::RealName real{name, {}};
+  ZEST_CHECK(impl_->resolve_case(ctx, dir, real));
   ZEST_TRY(auto reply, impl_->runner.read(ctx, [&](Txn& txn) {
-    return ops::lookup(txn, {.parent = dir, .name = name});
+    return ops::lookup(txn, {.parent = dir, .name = real.text});
   }));
   impl_->open_files.remember(reply.ino, reply.attr);
   reply.ino = impl_->outside(reply.ino);
@@ -203,6 +205,9 @@ Result<EntryReply> Meta::Impl::make_node(Context const& ctx, MknodRequest const&
                                          std::uint64_t fresh) {
   auto mapped = request;
   mapped.parent = inside(request.parent);
+  RealName real{request.name, {}};
+  ZEST_CHECK(resolve_case(ctx, mapped.parent, real));
+  mapped.name = real.text;
   auto const current = view();
   auto reply = runner.run_hinted(
       ctx, [&](Txn& txn) { return ops::mknod(txn, current, mapped, Ino{fresh}); });
@@ -216,10 +221,15 @@ Result<EntryReply> Meta::link(Context const& ctx, Ino ino, Ino new_parent,
                               std::string_view new_name) {
   ZEST_CHECK(impl_->check_writable());
   auto const view = impl_->view();
-  ops::LinkRequest const request{
-      .ino = impl_->inside(ino), .parent = impl_->inside(new_parent), .name = new_name};
+  Impl::RealName real{new_name, {}};
+  ZEST_CHECK(impl_->resolve_case(ctx, impl_->inside(new_parent), real));
+  ops::LinkRequest const request{.ino = impl_->inside(ino),
+                                 .parent = impl_->inside(new_parent),
+                                 .name = real.text,
+                                 .unnamed = impl_->open_files.unnamed(impl_->inside(ino))};
   ZEST_TRY(auto reply,
            impl_->runner.run_hinted(ctx, [&](Txn& txn) { return ops::link(txn, view, request); }));
+  impl_->open_files.named(reply.ino);
   impl_->open_files.remember(reply.ino, reply.attr);
   return reply;
 }
@@ -228,7 +238,9 @@ Result<UnlinkReply> Meta::unlink(Context const& ctx, Ino parent, std::string_vie
                                  bool skip_trash) {
   ZEST_CHECK(impl_->check_writable());
   ZEST_TRY(auto const view, impl_->view_with_trash(ctx, skip_trash));
-  ops::NameRequest const request{.parent = impl_->inside(parent), .name = name};
+  Impl::RealName real{name, {}};
+  ZEST_CHECK(impl_->resolve_case(ctx, impl_->inside(parent), real));
+  ops::NameRequest const request{.parent = impl_->inside(parent), .name = real.text};
   OpenFiles::Deletion deletion(impl_->open_files);
   auto reply = impl_->runner.run_hinted(
       ctx, [&](Txn& txn) { return ops::unlink(txn, view, request, deletion); });
@@ -241,7 +253,9 @@ Result<UnlinkReply> Meta::unlink(Context const& ctx, Ino parent, std::string_vie
 Result<Ino> Meta::rmdir(Context const& ctx, Ino parent, std::string_view name) {
   ZEST_CHECK(impl_->check_writable());
   ZEST_TRY(auto const view, impl_->view_with_trash(ctx, false));
-  ops::NameRequest const request{.parent = impl_->inside(parent), .name = name};
+  Impl::RealName real{name, {}};
+  ZEST_CHECK(impl_->resolve_case(ctx, impl_->inside(parent), real));
+  ops::NameRequest const request{.parent = impl_->inside(parent), .name = real.text};
   return impl_->runner.run_hinted(ctx, [&](Txn& txn) { return ops::rmdir(txn, view, request); });
 }
 
@@ -250,6 +264,14 @@ Result<RenameReply> Meta::rename(Context const& ctx, RenameRequest const& reques
   auto mapped = request;
   mapped.parent = impl_->inside(request.parent);
   mapped.new_parent = impl_->inside(request.new_parent);
+  Impl::RealName from{request.name, {}};
+  Impl::RealName to{request.new_name, {}};
+  ZEST_CHECK(impl_->resolve_case(ctx, mapped.parent, from));
+  ZEST_CHECK(impl_->resolve_case(ctx, mapped.new_parent, to));
+  mapped.name = from.text;
+  // The source itself under its new name: only the case changes.
+  auto const same = mapped.parent == mapped.new_parent && from.text == to.text;
+  mapped.new_name = same ? request.new_name : to.text;
   ZEST_TRY(auto view, impl_->view_with_trash(ctx, false));
   ZEST_CHECK(impl_->measure_move(ctx, mapped, view));
   OpenFiles::Deletion deletion(impl_->open_files);
@@ -326,7 +348,9 @@ Result<Ino> Meta::parent_of(Context const& ctx, Ino dir) {
 
 Result<Attr> Meta::getattr(Context const& ctx, Ino ino) {
   auto const mapped = impl_->inside(ino);
-  ZEST_TRY(auto const node, impl_->runner.read(ctx, [&](Txn& txn) { return txn.node(mapped); }));
+  ZEST_TRY(auto const node, impl_->by_handle(ctx, mapped, [&] {
+    return impl_->runner.read(ctx, [&](Txn& txn) { return txn.node(mapped); });
+  }));
   impl_->open_files.remember(mapped, node);
   return node;
 }
@@ -335,8 +359,9 @@ Result<Attr> Meta::setattr(Context const& ctx, SetattrRequest const& request) {
   ZEST_CHECK(impl_->check_writable());
   auto mapped = request;
   mapped.ino = impl_->inside(request.ino);
-  ZEST_TRY(auto const node,
-           impl_->runner.run_hinted(ctx, [&](Txn& txn) { return ops::setattr(txn, mapped); }));
+  ZEST_TRY(auto const node, impl_->by_handle(ctx, mapped.ino, [&] {
+    return impl_->runner.run_hinted(ctx, [&](Txn& txn) { return ops::setattr(txn, mapped); });
+  }));
   impl_->open_files.remember(mapped.ino, node);
   return node;
 }
@@ -346,8 +371,10 @@ Result<Attr> Meta::truncate(Context const& ctx, Ino ino, std::uint64_t length, b
   auto const view = impl_->view();
   ops::TruncateRequest const request{
       .ino = impl_->inside(ino), .length = length, .by_handle = by_handle};
-  ZEST_TRY(auto const node, impl_->runner.run_hinted(
-                                ctx, [&](Txn& txn) { return ops::truncate(txn, view, request); }));
+  ZEST_TRY(auto const node, impl_->by_handle(ctx, request.ino, [&] {
+    return impl_->runner.run_hinted(ctx,
+                                    [&](Txn& txn) { return ops::truncate(txn, view, request); });
+  }));
   impl_->open_files.remember(request.ino, node);
   return node;
 }
@@ -355,8 +382,10 @@ Result<Attr> Meta::truncate(Context const& ctx, Ino ino, std::uint64_t length, b
 Result<Attr> Meta::fallocate(Context const& ctx, FallocateRequest const& request) {
   ZEST_CHECK(impl_->check_writable());
   auto const view = impl_->view();
-  ZEST_TRY(auto const node, impl_->runner.run_hinted(
-                                ctx, [&](Txn& txn) { return ops::fallocate(txn, view, request); }));
+  ZEST_TRY(auto const node, impl_->by_handle(ctx, request.ino, [&] {
+    return impl_->runner.run_hinted(ctx,
+                                    [&](Txn& txn) { return ops::fallocate(txn, view, request); });
+  }));
   impl_->open_files.remember(request.ino, node);
   return node;
 }

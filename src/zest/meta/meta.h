@@ -8,10 +8,12 @@
 // Fault::transient or Fault::corrupt.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -38,6 +40,8 @@ struct MetaConfig {
   Duration heartbeat = std::chrono::seconds(12);
   AtimeMode atime = AtimeMode::noatime;
   bool background_jobs = true;
+  /// Names that differ in case only are the same; the exact name wins where there are several.
+  bool case_insensitive = false;
   /// What the session record says.
   SessionInfo session;
 };
@@ -55,6 +59,8 @@ struct MknodRequest {
   std::uint16_t umask = 0;
   std::uint32_t rdev = 0;
   std::string_view target;  ///< symlink only
+  /// A regular file without a name, which this session's open keeps alive: see Meta::tmpfile.
+  bool unnamed = false;
 };
 
 struct UnlinkReply {
@@ -118,6 +124,19 @@ struct CopyRangeReply {
   Attr out_attr;
 };
 
+struct CloneRequest {
+  Ino from;
+  Ino parent;
+  std::string_view name;
+  bool preserve = false;  ///< owner, mode and times of the source; else a new file of the caller
+  std::uint16_t umask = 0;
+};
+/// Read by others while the clone runs.
+struct CloneProgress {
+  std::atomic<std::uint64_t> cloned{0};
+  std::atomic<std::uint64_t> total{0};  ///< found so far
+};
+
 struct WriteSliceRequest {
   Ino ino;
   ChunkIndex index;
@@ -129,7 +148,6 @@ struct WriteSliceRequest {
 };
 struct WriteSliceReply {
   Attr attr;
-  std::size_t slices_in_chunk = 0;  ///< 0 = unknown; hints at compaction
   /// The mtime before this commit: another one than the caller knew says that somebody else changed
   /// the data in between.
   WallTime replaced_mtime;
@@ -158,6 +176,11 @@ struct LockReply {
   std::optional<Attr> attr;
   /// The session that holds it.
   SessionId session;
+};
+
+struct ExpiredSlices {
+  std::size_t lists = 0;
+  std::vector<DelayedSlice> unused;
 };
 
 struct StatfsReply {
@@ -203,6 +226,10 @@ class Meta {
   /// name, so no unlink slips in between, and the node need not be read again. No rights of the new
   /// file are checked: who makes a file may use it.
   Result<EntryReply> create(Context const& ctx, MknodRequest const& request);
+  /// O_TMPFILE: a regular file without a name, opened (close() it). It lives until its last close,
+  /// unless link() names it. `request.name` is ignored.
+  Result<EntryReply> tmpfile(Context const& ctx, MknodRequest const& request);
+  /// Also names a file of tmpfile().
   Result<EntryReply> link(Context const& ctx, Ino ino, Ino new_parent, std::string_view new_name);
   Result<UnlinkReply> unlink(Context const& ctx, Ino parent, std::string_view name,
                              bool skip_trash = false);
@@ -238,6 +265,21 @@ class Meta {
   /// §10.2).
   Result<WriteSliceReply> write_slice(Context const& ctx, WriteSliceRequest const& request);
   Result<CopyRangeReply> copy_file_range(Context const& ctx, CopyRangeRequest const& request);
+  /// Appends whole files to `out` without copying data, in their order; the sources stay. What fits
+  /// into one commit (4 GiB) is appended whole or not at all, more in such steps. EINVAL when `out`
+  /// is among the sources.
+  Result<Attr> concat(Context const& ctx, Ino out, std::span<Ino const> sources);
+  /// Copies a file or a whole tree without copying data: the copy shares the source's slices.
+  ///
+  /// A tree is built where nobody sees it and gets its name at the end; when anything fails or the
+  /// caller stops it, nothing stays. Entries that are deleted meanwhile are left out; a file that
+  /// is being written is copied as of a moment (one of more than 256 MiB: of several). Memory is
+  /// bounded by the depth of the tree. EEXIST, EPERM (trash), EACCES, ENOSPC, EINTR.
+  Result<EntryReply> clone(Context const& ctx, CloneRequest const& request,
+                           CloneProgress* progress = nullptr);
+  /// Removes copies that were begun before `age` ago and never got their name; returns how many.
+  /// Their data wait as deleted files.
+  Result<std::size_t> clean_detached(Context const& ctx, Duration age, std::size_t limit);
   /// Everything acknowledged so far survives a power cut.
   Result<void> sync(Context const& ctx);
   /// Replaces the slices of a chunk that `seen` begins with by one (the caller has stored it).
@@ -259,6 +301,11 @@ class Meta {
   Result<std::vector<DelfileEntry>> deleted_files(Context const& ctx, Duration age,
                                                   std::size_t limit);
   Result<std::vector<DelayedSlice>> garbage_slices(Context const& ctx, std::size_t limit);
+  /// Slice lists of compactions that the trash period kept until now: their references go. `unused`
+  /// are slices whose objects are unused then. At most `limit` lists; call until `lists` is 0.
+  Result<ExpiredSlices> expire_delayed_slices(Context const& ctx, std::size_t limit);
+  /// Is any other client's session alive? It may have files open that lost their last name here.
+  Result<bool> others_live(Context const& ctx);
   /// True when this client may run the hourly job now.
   Result<bool> take_lease(Context const& ctx, Lease lease, Duration interval);
   /// Empties trash older than the volume's TrashDays; returns deleted files' data to drop (bounded;

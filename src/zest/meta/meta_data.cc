@@ -1,6 +1,7 @@
 // The facade: open files, slices, deleted data.
 #include <algorithm>
 #include <chrono>
+#include <string>
 #include <utility>
 
 #include "zest/meta/meta_impl.h"
@@ -13,6 +14,7 @@ namespace {
 constexpr std::size_t kDeletedChunks = 16;
 // Slices whose references one commit removes.
 constexpr std::size_t kForgetPerCommit = 500;
+constexpr std::int64_t kDaySec = 24 * 3600;
 
 }  // namespace
 
@@ -22,7 +24,8 @@ Result<Attr> Meta::open(Context const& ctx, Ino ino, std::uint32_t flags) {
     ZEST_CHECK(impl_->check_writable());
   }
   ZEST_CHECK(impl_->open_files.open(ctx, ino));
-  // Close-to-open: always as the engine has it now.
+  // Close-to-open: always as the engine has it now. And a file that another client deleted is not
+  // opened any more.
   auto node = impl_->runner.run(ctx, [&](Txn& txn) { return txn.node(impl_->inside(ino)); });
   if (node.ok()) {
     impl_->open_files.remember(ino, *node);
@@ -53,11 +56,28 @@ Result<std::optional<UnlinkReply>> Meta::close(Context const& ctx, Ino ino) {
 }
 
 Result<Slices> Meta::read_chunk(Context const& ctx, Ino ino, ChunkIndex index) {
-  ZEST_TRY(auto reply,
-           impl_->runner.run(ctx, [&](Txn& txn) { return ops::read_chunk(txn, {ino, index}); }));
-  impl_->open_files.remember(ino, reply.attr);
-  impl_->touch_atime(ctx, ino, reply.attr);
-  return std::move(reply.slices);
+  auto reply = impl_->by_handle(ctx, ino, [&] {
+    return impl_->runner.run(ctx, [&](Txn& txn) { return ops::read_chunk(txn, {ino, index}); });
+  });
+  if (failed_with(reply, Errc::noent) && impl_->open_files.last_seen(ino).has_value()) {
+    // Deleted by another client, and not to be brought back: the chunk may still be there.
+    return impl_->runner.run(ctx, [&](Txn& txn) -> Result<Slices> {
+      ZEST_TRY(auto slices, txn.get(ChunkKey{ino, index}));
+      return slices.has_value() ? Result<Slices>(*std::move(slices)) : Errc::noent;
+    });
+  }
+  if (!reply.ok()) {
+    return std::move(reply).error();
+  }
+  if (reply->slices.empty() && index.value * kChunkSize < impl_->open_files.adopted_length(ino)) {
+    return Error(Errc::io, Fault::semantic,
+                 "inode " + std::to_string(ino.value) + ", chunk " + std::to_string(index.value) +
+                     ": the file was deleted by another client while it was open here, and this "
+                     "part of it is a hole or gone");
+  }
+  impl_->open_files.remember(ino, reply->attr);
+  impl_->touch_atime(ctx, ino, reply->attr);
+  return std::move(reply->slices);
 }
 
 Result<SliceId> Meta::new_slice(Context const& ctx) {
@@ -74,20 +94,21 @@ Result<WriteSliceReply> Meta::write_slice(Context const& ctx, WriteSliceRequest 
   }
   auto const view = impl_->view();
   auto const hint = impl_->open_files.hint(request.ino);
+  auto const body = [&](Txn& txn) -> Result<WriteSliceReply> {
+    txn.fence(session);
+    auto const assumed = txn.attempt() == 0 && hint.has_value();
+    if (assumed) {
+      txn.assume_node(request.ino, *hint);
+    }
+    auto written = ops::write_slice(txn, view, request);
+    if (!written.ok() && assumed) {
+      // Judged from a record that may be old: look again before anybody is told.
+      return Error(Errc::again, Fault::conflict, "decided on a cached node");
+    }
+    return written;
+  };
   ZEST_TRY(auto const reply,
-           impl_->runner.run_hinted(ctx, [&](Txn& txn) -> Result<WriteSliceReply> {
-             txn.fence(session);
-             auto const assumed = txn.attempt() == 0 && hint.has_value();
-             if (assumed) {
-               txn.assume_node(request.ino, *hint);
-             }
-             auto written = ops::write_slice(txn, view, request);
-             if (!written.ok() && assumed) {
-               // Judged from a record that may be old: look again before anybody is told.
-               return Error(Errc::again, Fault::conflict, "decided on a cached node");
-             }
-             return written;
-           }));
+           impl_->by_handle(ctx, request.ino, [&] { return impl_->runner.run_hinted(ctx, body); }));
   impl_->open_files.remember(request.ino, reply.attr);
   return reply;
 }
@@ -95,8 +116,12 @@ Result<WriteSliceReply> Meta::write_slice(Context const& ctx, WriteSliceRequest 
 Result<CopyRangeReply> Meta::copy_file_range(Context const& ctx, CopyRangeRequest const& request) {
   ZEST_CHECK(impl_->check_writable());
   auto const view = impl_->view();
-  ZEST_TRY(auto const reply, impl_->runner.run(ctx, [&](Txn& txn) {
-    return ops::copy_file_range(txn, view, request);
+  auto const copy = [&] {
+    return impl_->runner.run(ctx,
+                             [&](Txn& txn) { return ops::copy_file_range(txn, view, request); });
+  };
+  ZEST_TRY(auto const reply, impl_->by_handle(ctx, request.out, [&] {
+    return impl_->by_handle(ctx, request.in, copy);
   }));
   impl_->open_files.remember(request.out, reply.out_attr);
   return reply;
@@ -121,14 +146,20 @@ Result<std::vector<DelayedSlice>> Meta::compact_chunk(Context const& ctx, ChunkK
 Result<std::vector<DelayedSlice>> Meta::delete_file_data(Context const& ctx, Ino ino,
                                                          std::uint64_t length) {
   ZEST_CHECK(impl_->check_writable());
+  DelfileKey const record{ino, length};
+  ZEST_TRY(bool const claimed,
+           impl_->runner.run(ctx, [&](Txn& txn) { return ops::claim_delfile(txn, record); }));
   std::vector<DelayedSlice> unused;
+  if (!claimed) {
+    return unused;  // Somebody else deleted it, or has it open and brought it back.
+  }
   while (unused.empty()) {
     auto const end = (length + kChunkSize - 1) / kChunkSize;
     ZEST_TRY(auto const page, impl_->engine.list_chunks_below(ctx, ChunkKey{ino, ChunkIndex{0}},
                                                               end, kDeletedChunks));
     if (page.chunks.empty()) {
       ZEST_CHECK(impl_->runner.run(ctx, [&](Txn& txn) -> Result<void> {
-        txn.erase(DelfileKey{ino, length});
+        txn.erase(record);
         return {};
       }));
       return unused;
@@ -161,6 +192,27 @@ Result<std::vector<DelfileEntry>> Meta::deleted_files(Context const& ctx, Durati
 
 Result<std::vector<DelayedSlice>> Meta::garbage_slices(Context const& ctx, std::size_t limit) {
   return impl_->engine.list_garbage_slices(ctx, limit);
+}
+
+Result<ExpiredSlices> Meta::expire_delayed_slices(Context const& ctx, std::size_t limit) {
+  ZEST_CHECK(impl_->check_writable());
+  auto const edge = impl_->clock.wall().sec - impl_->current_setting()->trash_days * kDaySec;
+  ZEST_TRY(auto const entries, impl_->engine.list_delayed_slices(ctx, edge, limit));
+  ExpiredSlices expired{.lists = entries.size(), .unused = {}};
+  for (auto const& entry : entries) {
+    ZEST_TRY(auto const unused,
+             impl_->runner.run(ctx, [&](Txn& txn) { return ops::drop_delayed(txn, entry.key); }));
+    expired.unused.insert(expired.unused.end(), unused.begin(), unused.end());
+  }
+  return expired;
+}
+
+Result<bool> Meta::others_live(Context const& ctx) {
+  ZEST_TRY(auto const sessions, impl_->engine.list_sessions(ctx));
+  auto const now = impl_->clock.wall().sec;
+  return std::ranges::any_of(sessions, [&](SessionEntry const& entry) {
+    return entry.session != impl_->session.id() && entry.record.expire_sec >= now;
+  });
 }
 
 Result<bool> Meta::take_lease(Context const& ctx, Lease lease, Duration interval) {

@@ -56,6 +56,33 @@ struct Meta::Impl {
   /// is deleted.
   Result<UnlinkReply> after_drop(Context const& ctx, OpenFiles::Deletion& deletion,
                                  UnlinkReply reply);
+  /// Brings an open file back that another client deleted: true when it is there (again).
+  Result<bool> adopt(Context const& ctx, Ino ino);
+  /// The same for all open files, at each heartbeat.
+  Result<void> adopt_deleted(Context const& ctx);
+  /// Runs `call() -> Result`; when its file is gone although it is open here, brings it back and
+  /// runs it again.
+  template <class Call>
+  auto by_handle(Context const& ctx, Ino ino, Call const& call) -> decltype(call()) {
+    auto result = call();
+    if (failed_with(result, Errc::noent)) {
+      ZEST_TRY(bool const back, adopt(ctx, ino));
+      if (back) {
+        return call();
+      }
+    }
+    return result;
+  }
+  /// A name as it was given, or as the directory has it.
+  struct RealName {
+    std::string_view text;
+    std::string storage;
+  };
+  /// Replaces the name by that of the entry which it means on a case-insensitive mount.
+  Result<void> resolve_case(Context const& ctx, Ino dir, RealName& name);
+  class TreeCopy;  ///< meta_clone.cc
+  /// Removes a copy without a name.
+  Result<void> remove_detached(Context const& ctx, Ino ino);
   /// atime by the mount's mode; failures are no error of the reader.
   void touch_atime(Context const& ctx, Ino ino, Attr const& node);
 

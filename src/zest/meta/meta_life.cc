@@ -93,6 +93,7 @@ void Meta::Impl::heartbeat(Context const& ctx) {
   };
   if (session.id().value != 0) {
     report("session", beat(ctx));
+    report("open files", adopt_deleted(ctx));
   }
   report("setting", reload_setting(ctx));
   auto usage = statistics.refresh(ctx);

@@ -1,4 +1,4 @@
-// The facade: emptying the trash (format/06 §2).
+// The facade: emptying the trash (format/06 §2), and copies of trees that got no name.
 #include <chrono>
 #include <utility>
 
@@ -107,6 +107,27 @@ Result<std::vector<UnlinkReply>> Meta::expire_trash(Context const& ctx, std::siz
     request.from = std::move(page.next);
   } while (!request.from.empty() && !sweep.done());
   return sweep.take();
+}
+
+Result<void> Meta::Impl::remove_detached(Context const& ctx, Ino ino) {
+  ZEST_TRY(auto const node, runner.run(ctx, [&](Txn& txn) { return txn.get(NodeKey{ino}); }));
+  if (node.has_value() && node->type == FileType::directory) {
+    // What the sweep returns waits as deleted files for the hourly job.
+    TrashSweep sweep(runner, engine, open_files, view(), SIZE_MAX);
+    ZEST_CHECK(sweep.empty(ctx, ino, 0));
+  }
+  return runner.run(ctx, [&](Txn& txn) { return ops::drop_detached(txn, ino); });
+}
+
+Result<std::size_t> Meta::clean_detached(Context const& ctx, Duration age, std::size_t limit) {
+  ZEST_CHECK(impl_->check_writable());
+  auto const seconds = std::chrono::duration_cast<std::chrono::seconds>(age).count();
+  ZEST_TRY(auto const trees,
+           impl_->engine.list_detached(ctx, impl_->clock.wall().sec - seconds, limit));
+  for (auto const& tree : trees) {
+    ZEST_CHECK(impl_->remove_detached(ctx, tree.ino));
+  }
+  return trees.size();
 }
 
 }  // namespace zest::meta

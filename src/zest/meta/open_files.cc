@@ -52,11 +52,70 @@ std::size_t OpenFiles::size() const {
   return sum;
 }
 
+void OpenFiles::made_unnamed(Ino ino) {
+  auto& s = shard(ino);
+  std::unique_lock const lock(s.mutex);
+  auto& file = s.files[ino];
+  file.sustained = true;
+  file.unnamed = true;
+}
+
+bool OpenFiles::unnamed(Ino ino) const {
+  auto const& s = shard(ino);
+  std::unique_lock const lock(s.mutex);
+  auto const found = s.files.find(ino);
+  return found != s.files.end() && found->second.unnamed;
+}
+
+void OpenFiles::named(Ino ino) {
+  auto& s = shard(ino);
+  std::unique_lock const lock(s.mutex);
+  if (auto const found = s.files.find(ino); found != s.files.end() && found->second.unnamed) {
+    found->second.sustained = false;
+    found->second.unnamed = false;
+  }
+}
+
+std::vector<Ino> OpenFiles::not_sustained() const {
+  std::vector<Ino> inodes;
+  for (auto const& s : shards_) {
+    std::unique_lock const lock(s.mutex);
+    for (auto const& [ino, file] : s.files) {
+      if (file.opens > 0 && !file.sustained) {
+        inodes.push_back(ino);
+      }
+    }
+  }
+  return inodes;
+}
+
 std::optional<Attr> OpenFiles::hint(Ino ino) const {
   auto const& s = shard(ino);
   std::unique_lock const lock(s.mutex);
   auto const found = s.files.find(ino);
-  return found == s.files.end() ? std::nullopt : found->second.attr;
+  return found == s.files.end() || found->second.stale ? std::nullopt : found->second.attr;
+}
+
+std::optional<Attr> OpenFiles::last_seen(Ino ino) const {
+  auto const& s = shard(ino);
+  std::unique_lock const lock(s.mutex);
+  auto const found = s.files.find(ino);
+  return found == s.files.end() || found->second.opens == 0 ? std::nullopt : found->second.attr;
+}
+
+void OpenFiles::mark_adopted(Ino ino, std::uint64_t length) {
+  auto& s = shard(ino);
+  std::unique_lock const lock(s.mutex);
+  if (auto const found = s.files.find(ino); found != s.files.end()) {
+    found->second.adopted_length = length;
+  }
+}
+
+std::uint64_t OpenFiles::adopted_length(Ino ino) const {
+  auto const& s = shard(ino);
+  std::unique_lock const lock(s.mutex);
+  auto const found = s.files.find(ino);
+  return found == s.files.end() ? 0 : found->second.adopted_length;
 }
 
 void OpenFiles::remember(Ino ino, Attr const& attr) {
@@ -64,6 +123,7 @@ void OpenFiles::remember(Ino ino, Attr const& attr) {
   std::unique_lock const lock(s.mutex);
   if (auto const found = s.files.find(ino); found != s.files.end()) {
     found->second.attr = attr;
+    found->second.stale = false;
   }
 }
 
@@ -71,7 +131,7 @@ void OpenFiles::forget(Ino ino) {
   auto& s = shard(ino);
   std::unique_lock const lock(s.mutex);
   if (auto const found = s.files.find(ino); found != s.files.end()) {
-    found->second.attr.reset();
+    found->second.stale = true;
   }
 }
 

@@ -10,12 +10,16 @@
 // An open that counted first makes the unlink keep the file; one that came later waits and then
 // finds no node. The last close of a sustained file marks likewise, so an open that comes meanwhile
 // finds no node either.
+//
+// Another client may delete a file that is open here. Then the last known node is what it is
+// brought back from, see Meta::Impl::adopt.
 #pragma once
 
 #include <array>
 #include <cstdint>
 #include <optional>
 #include <unordered_map>
+#include <vector>
 
 #include "zest/base/context.h"
 #include "zest/base/result.h"
@@ -48,10 +52,24 @@ class OpenFiles {
   /// caller deletes it now.
   [[nodiscard]] bool close(Ino ino, Deletion& deletion);
   [[nodiscard]] std::size_t size() const;
+  /// The open file was made without a name and has a sustained record of this session: its last
+  /// close deletes it.
+  void made_unnamed(Ino ino);
+  /// True for such a file until it was named: link(2) may do that, as on Linux to no other.
+  [[nodiscard]] bool unnamed(Ino ino) const;
+  void named(Ino ino);
+  /// Open files that this session does not sustain: somebody else may delete them.
+  [[nodiscard]] std::vector<Ino> not_sustained() const;
 
   /// The node as last seen, for files that are open; cleared by forget(). Only a hint: conditions
   /// of commits check it.
   [[nodiscard]] std::optional<Attr> hint(Ino ino) const;
+  /// The same after forget(), too: for a file whose node another client deleted.
+  [[nodiscard]] std::optional<Attr> last_seen(Ino ino) const;
+  /// A file that was brought back with this length: chunks of it may be gone.
+  void mark_adopted(Ino ino, std::uint64_t length);
+  /// 0 for all other files.
+  [[nodiscard]] std::uint64_t adopted_length(Ino ino) const;
   void remember(Ino ino, Attr const& attr);
   void forget(Ino ino);
   void forget_all();
@@ -68,7 +86,8 @@ class OpenFiles {
     /// After the commit: the file is a sustained inode now. True: its last close came meanwhile, so
     /// the caller deletes it, still under this mark. False: the mark is gone.
     [[nodiscard]] bool sustained();
-    /// After a commit of unknown outcome: the file may be a sustained inode, so its last close looks.
+    /// After a commit of unknown outcome: the file may be a sustained inode, so its last close
+    /// looks.
     void maybe_sustained();
     void release();
 
@@ -83,6 +102,9 @@ class OpenFiles {
     std::uint32_t opens = 0;
     bool deleting = false;
     bool sustained = false;
+    bool unnamed = false;
+    std::uint64_t adopted_length = 0;
+    bool stale = false;  ///< `attr` is no hint any more
     std::optional<Attr> attr;
   };
   struct Shard {

@@ -68,6 +68,10 @@ class Txn {
   Result<ChunkPage> list_chunks(ChunkKey from, std::size_t limit) {
     return engine_.list_chunks(ctx_, from, limit);
   }
+  /// The same where nothing counts from chunk `end` on.
+  Result<ChunkPage> list_chunks_below(ChunkKey from, std::uint64_t end, std::size_t limit) {
+    return engine_.list_chunks_below(ctx_, from, end, limit);
+  }
   /// ACL rules, which never change: reading and storing them is not part of the transaction.
   void use_acls(AclRules& acls) noexcept { acls_ = &acls; }
   [[nodiscard]] AclRules& acls() const {

@@ -153,15 +153,20 @@ Result<std::optional<DirStream::PagePtr>> DirStream::page(Context const& ctx, st
       return std::optional(kept);
     }
   }
-  if (number >= cursors_.size()) {
-    if (ended_ && number == cursors_.size()) {
-      return std::optional<PagePtr>();
-    }
-    return Errc::inval;
+  // A cookie from before the directory was read anew: the way there is walked again.
+  while (number > cursors_.size() - 1 && !ended_) {
+    ZEST_CHECK(load(ctx, cursors_.size() - 1, attrs));
   }
-  auto const index = static_cast<std::size_t>(number);
+  if (number >= cursors_.size()) {
+    return number == cursors_.size() ? Result<std::optional<PagePtr>>(std::nullopt) : Errc::inval;
+  }
+  ZEST_TRY(auto loaded, load(ctx, static_cast<std::size_t>(number), attrs));
+  return std::optional(std::move(loaded));
+}
+
+Result<DirStream::PagePtr> DirStream::load(Context const& ctx, std::size_t index, bool attrs) {
   auto fresh = std::make_shared<Page>();
-  fresh->number = number;
+  fresh->number = index;
   fresh->attrs = attrs;
   fresh->epoch = env_.epoch.load();
   fresh->read_at = Loop::current()->now();
@@ -181,7 +186,7 @@ Result<std::optional<DirStream::PagePtr>> DirStream::page(Context const& ctx, st
   if (recent_.size() > kPagesKept) {
     recent_.pop_front();
   }
-  return std::optional<PagePtr>(std::move(fresh));
+  return PagePtr(std::move(fresh));
 }
 
 bool DirStream::deliver(Page const& page, std::size_t index, bool plus, DirSink const& sink) {

@@ -46,6 +46,8 @@ class DirStream {
   void rewind();
   Result<bool> read_head(Context const& ctx, std::uint64_t offset, bool plus, DirSink const& sink);
   Result<std::optional<PagePtr>> page(Context const& ctx, std::uint64_t number, bool attrs);
+  /// Reads a page whose cursor is known.
+  Result<PagePtr> load(Context const& ctx, std::size_t index, bool attrs);
   bool deliver(Page const& page, std::size_t index, bool plus, DirSink const& sink);
 
   Env& env_;

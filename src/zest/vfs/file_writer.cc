@@ -139,7 +139,7 @@ void settle_committed(Env& env, FilePtr const& file, PendingSlice& slice, std::u
         !file->committed.contains(slice.chunk.value)) {
       file->committed.erase(file->committed.begin());
     }
-    records = std::max(reply.slices_in_chunk, ++file->committed[slice.chunk.value]);
+    records = ++file->committed[slice.chunk.value];
     auto grown = reply.attr;
     // Replies of commits to different chunks may overtake each other.
     grown.length = std::max(grown.length, file->attr.length);

@@ -63,6 +63,9 @@ std::optional<Ino> InternalFiles::find(Ino parent, std::string_view name) const 
   if (name == ".accesslog") {
     return kAccessLogIno;
   }
+  if (name == ".control") {
+    return kControlIno;
+  }
   if (name == ".stats") {
     return kStatsIno;
   }
@@ -75,7 +78,12 @@ std::optional<Ino> InternalFiles::find(Ino parent, std::string_view name) const 
   return std::nullopt;
 }
 
+std::optional<Ino> InternalFiles::find_anywhere(std::string_view name) const noexcept {
+  return name == prefix_ + ".control" ? std::optional(kControlIno) : std::nullopt;
+}
+
 Attr InternalFiles::attr(Ino ino) const {
+  constexpr std::uint16_t kForAll = 0666;
   Attr out{.type = FileType::regular,
            .mode = static_cast<std::uint16_t>(ino == kStatsIno ? 0444 : 0400),
            .uid = uid_,
@@ -85,6 +93,9 @@ Attr InternalFiles::attr(Ino ino) const {
            .ctime = mounted_,
            .nlink = 1,
            .parent = kRootIno};
+  if (ino == kControlIno) {
+    out.mode = kForAll;
+  }
   if (ino == kConfigIno) {
     out.length = config_size_.load();
   }
@@ -92,12 +103,14 @@ Attr InternalFiles::attr(Ino ino) const {
 }
 
 Result<std::shared_ptr<InternalHandle>> InternalFiles::open(Ino ino, std::uint32_t flags) {
-  if ((flags & O_ACCMODE) != O_RDONLY) {
+  if ((flags & O_ACCMODE) != O_RDONLY && ino != kControlIno) {
     return Errc::acces;
   }
   auto handle = std::make_shared<InternalHandle>();
   handle->ino = ino;
-  if (ino == kStatsIno) {
+  if (ino == kControlIno) {
+    handle->control = std::make_shared<ControlSession>(env_);
+  } else if (ino == kStatsIno) {
     handle->snapshot = env_.services.metrics.stats();
   } else if (ino == kConfigIno) {
     handle->snapshot = config_json();
@@ -112,10 +125,16 @@ void InternalFiles::close(InternalHandle const& handle) {
   if (handle.lines) {
     access_log_.unsubscribe(handle.lines);
   }
+  if (handle.control) {
+    handle.control->stop();
+  }
 }
 
 Result<DataView> InternalFiles::read(Context const& ctx, InternalHandle const& handle,
                                      std::uint64_t offset, std::size_t size) {
+  if (handle.control) {
+    return handle.control->read(offset, size);
+  }
   auto text = std::make_shared<std::string>();
   if (handle.lines) {
     ZEST_TRY(*text, handle.lines->read(ctx, size));

@@ -1,3 +1,4 @@
+// Compaction, and what the background work shares.
 #include "zest/vfs/jobs.h"
 
 #include <algorithm>
@@ -16,15 +17,6 @@ constexpr std::size_t kReadRecords = 5;
 constexpr std::size_t kWriteRecordsStep = 100;
 constexpr std::size_t kWriteRecordsMany = 350;
 constexpr std::size_t kWriteRecordsTooMany = 2500;
-constexpr Duration kCleaningPeriod = std::chrono::hours(1);
-constexpr Duration kLeaseInterval = std::chrono::minutes(54);
-constexpr Duration kDeletedFileAge = std::chrono::hours(1);
-constexpr Duration kCleaningMax = std::chrono::minutes(50);
-// Short mounts (a job in a container) should clean too, but not while everything starts.
-constexpr Duration kFirstCleaning = std::chrono::minutes(2);
-constexpr std::size_t kBatch = 1000;
-
-constexpr std::size_t kDeletionsQueuedMax = 10'000;
 constexpr std::size_t kPrefetchesMax = 64;
 constexpr Duration kCompactionMax = std::chrono::minutes(10);
 
@@ -62,114 +54,6 @@ Jobs::Jobs(Env& env, FileTable& files)
       compact_size_(env.services.metrics.histogram("compact_size_histogram_bytes",
                                                    "Distribution of compacted data sizes.",
                                                    exponential_bounds(1024, 2, 16))) {}
-
-void Jobs::observe(std::string_view job, TimePoint start, bool ok) {
-  auto const labels =
-      "job=\"" + std::string(job) + "\",status=\"" + (ok ? "success" : "failed") + "\"";
-  auto const seconds = std::chrono::duration<double>(Loop::current()->now() - start).count();
-  env_.services.metrics
-      .histogram("juicefs_bgjob_duration_seconds", "Duration of background jobs.",
-                 exponential_bounds(1, 2, 13), labels)
-      .observe(seconds);
-}
-
-// ---- deletion
-
-void Jobs::delete_file(meta::UnlinkReply const& deleted) {
-  if (env_.config.deletions_max == 0) {
-    return;  // This client deletes no objects; another one will.
-  }
-  {
-    std::lock_guard const lock(mutex_);
-    if (deletions_.size() >= kDeletionsQueuedMax) {
-      return;  // The hourly job finds it.
-    }
-    deletions_.push_back(deleted);
-    if (deleting_ >= env_.config.deletions_max) {
-      return;
-    }
-    ++deleting_;
-  }
-  env_.scope.spawn([this] { run_deletions(); });
-}
-
-void Jobs::run_deletions() {
-  for (;;) {
-    meta::UnlinkReply next;
-    {
-      std::lock_guard const lock(mutex_);
-      if (deletions_.empty()) {
-        --deleting_;
-        break;
-      }
-      next = deletions_.front();
-      deletions_.pop_front();
-    }
-    auto const ctx = Env::background();
-    if (auto deleted = delete_data(ctx, next); !deleted.ok()) {
-      env_.services.log.warn(
-          "data of a deleted file could not be removed, the hourly job tries again",
-          {{"inode", next.ino.value}, {"error", deleted.error().text()}});
-    }
-  }
-  std::lock_guard const lock(idle_mutex_);
-  idle_.notify_all();
-}
-
-Result<void> Jobs::wait_for_deletions(Context const& ctx) {
-  std::unique_lock lock(idle_mutex_);
-  for (;;) {
-    {
-      std::lock_guard const guard(mutex_);
-      if (deleting_ == 0) {
-        return {};
-      }
-    }
-    ZEST_CHECK(idle_.wait(ctx, lock));
-  }
-}
-
-void Jobs::drop_deletions() noexcept {
-  std::lock_guard const lock(mutex_);
-  deletions_.clear();
-}
-
-Result<void> Jobs::delete_data(Context const& ctx, meta::UnlinkReply const& deleted) {
-  for (;;) {
-    ZEST_TRY(auto const unused,
-             env_.services.meta.delete_file_data(ctx, deleted.ino, deleted.length));
-    if (unused.empty()) {
-      return {};
-    }
-    ZEST_CHECK(remove_slices(ctx, unused));
-  }
-}
-
-Result<void> Jobs::remove_slices(Context const& ctx, std::vector<DelayedSlice> const& slices) {
-  if (slices.empty()) {
-    return {};
-  }
-  if (env_.config.sync != SyncPolicy::never) {
-    // A power cut must not bring back records of objects that are gone.
-    ZEST_CHECK(env_.services.meta.sync(ctx));
-  }
-  std::vector<DelayedSlice> gone;
-  Result<void> result;
-  for (auto const& slice : slices) {
-    auto removed = env_.services.blocks.remove_slice(ctx, slice.id, slice.size);
-    if (removed.ok()) {
-      gone.push_back(slice);
-    } else if (result.ok()) {
-      result = std::move(removed);
-    }
-  }
-  ZEST_CHECK(env_.services.meta.forget_slices(ctx, gone));
-  env_.services.metrics
-      .counter("juicefs_bgjob_deletions_total", "Objects deleted by background jobs.",
-               "job=\"cleanupSlices\"")
-      .add(gone.size());
-  return result;
-}
 
 // ---- compaction
 
@@ -319,93 +203,6 @@ bool Jobs::try_start_prefetch() noexcept {
 void Jobs::end_prefetch() noexcept {
   std::lock_guard const lock(mutex_);
   --prefetching_;
-}
-
-// ---- cleaning
-
-void Jobs::run_cleaning() {
-  auto const ctx = env_.periodic();
-  auto& loop = *Loop::current();
-  // Five per cent of jitter, so that clients that started together don't meet every hour.
-  auto const jitter = [&](Duration duration) {
-    auto const fraction = duration / 10;
-    return duration - fraction / 2 +
-           Duration(static_cast<std::int64_t>(
-               env_.services.rng.below(static_cast<std::uint64_t>(fraction.count()))));
-  };
-  auto wait = jitter(kFirstCleaning);
-  while (loop.sleep_for(ctx, wait).ok()) {
-    clean_once(ctx);
-    wait = jitter(kCleaningPeriod);
-  }
-}
-
-void Jobs::clean_once(Context const& ctx) {
-  if (env_.config.deletions_max == 0 || !env_.services.meta.alive()) {
-    return;
-  }
-  Context bounded = ctx;
-  bounded.deadline = Loop::current()->now() + kCleaningMax;
-  auto const lease = [&](meta::Lease which) {
-    auto taken = env_.services.meta.take_lease(bounded, which, kLeaseInterval);
-    return taken.ok() && *taken;
-  };
-  if (lease(meta::Lease::cleanup_trash)) {
-    clean_trash(bounded);
-  }
-  if (lease(meta::Lease::cleanup_files)) {
-    clean_deleted_files(bounded);
-  }
-  if (lease(meta::Lease::cleanup_slices)) {
-    clean_slices(bounded);
-  }
-}
-
-void Jobs::clean_deleted_files(Context const& ctx) {
-  auto const start = Loop::current()->now();
-  bool ok = true;
-  bool more = true;
-  while (more && ok) {
-    auto files = env_.services.meta.deleted_files(ctx, kDeletedFileAge, kBatch);
-    ok = files.ok();
-    more = ok && files->size() == kBatch;
-    std::size_t deleted = 0;
-    for (std::size_t i = 0; ok && i < files->size(); ++i) {
-      auto const& file = (*files)[i];
-      bool const done =
-          delete_data(ctx, {.ino = file.ino, .data_unused = true, .length = file.length}).ok();
-      deleted += done ? 1 : 0;
-    }
-    more = more && deleted > 0;  // A batch that cannot be deleted would come again for ever.
-  }
-  observe("cleanupDeletedFiles", start, ok);
-}
-
-void Jobs::clean_slices(Context const& ctx) {
-  auto const start = Loop::current()->now();
-  bool ok = true;
-  for (bool more = true; more && ok;) {
-    auto slices = env_.services.meta.garbage_slices(ctx, kBatch);
-    ok = slices.ok() && remove_slices(ctx, *slices).ok();
-    more = ok && slices->size() == kBatch;
-  }
-  observe("cleanupSlices", start, ok);
-}
-
-void Jobs::clean_trash(Context const& ctx) {
-  auto const start = Loop::current()->now();
-  bool ok = true;
-  for (bool more = true; more && ok;) {
-    auto expired = env_.services.meta.expire_trash(ctx, kBatch);
-    ok = expired.ok();
-    more = ok && !expired->empty();
-    for (std::size_t i = 0; ok && i < expired->size(); ++i) {
-      if ((*expired)[i].data_unused) {
-        ok = delete_data(ctx, (*expired)[i]).ok();
-      }
-    }
-  }
-  observe("cleanTrashFile", start, ok);
 }
 
 }  // namespace zest::vfs

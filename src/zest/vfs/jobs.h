@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <deque>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <span>
 #include <utility>
@@ -22,7 +23,9 @@ class Jobs {
   Jobs(Jobs const&) = delete;
   Jobs& operator=(Jobs const&) = delete;
 
-  /// A file whose data nobody needs any more. Any loop, never suspends.
+  /// A file whose data nobody needs any more. They are deleted at once when this client is the only
+  /// one of the volume; others may have the file open, so they get Config::deletion_grace to notice
+  /// (Meta brings the file back then). Any loop, never suspends.
   void delete_file(meta::UnlinkReply const& deleted);
   /// Judges whether a chunk that was read or written should be compacted (format/06 §4). Starts it
   /// in the background; with very many records (2500) a writer does it itself and waits.
@@ -38,10 +41,10 @@ class Jobs {
 
   /// The hourly cleaning; returns when env.stop asks for it.
   void run_cleaning();
-  /// One round of it, regardless of the time: deleted files, garbage slices, expired trash; each if
-  /// this client gets the lease.
+  /// One round of it, regardless of the time: deleted files, garbage slices, expired trash and
+  /// delayed slices; each if this client gets the lease.
   void clean_once(Context const& ctx);
-  /// Suspends until no deletion is queued or under way, or until the deadline of `ctx`.
+  /// Suspends until no deletion is due or under way, or until the deadline of `ctx`.
   Result<void> wait_for_deletions(Context const& ctx);
   /// Forgets queued deletions; the hourly job of some client finds them.
   void drop_deletions() noexcept;
@@ -52,20 +55,41 @@ class Jobs {
   void start_compaction(FilePtr const& file, ChunkIndex index);
   Result<void> merge(Context const& ctx, Ino ino, ChunkIndex index, meta::Slices const& slices);
   Result<void> write_merged(Context const& ctx, CompactionView const& view, SliceWriter& writer);
+  struct Deletion {
+    meta::UnlinkReply file;
+    TimePoint queued_at{};
+  };
+  /// Starts one more fiber that deletes, when there is work for it.
+  void start_deletions();
   void run_deletions();
+  /// The next deletion of the queue; without one, the calling fiber is counted out.
+  std::optional<Deletion> next_deletion();
+  /// Deletes now, or puts it off when other clients live.
+  Result<void> delete_when_unused(Context const& ctx, Deletion const& next);
+  Result<bool> alone_since(Context const& ctx, TimePoint queued_at);
+  void wait_for_grace();
   Result<void> delete_data(Context const& ctx, meta::UnlinkReply const& deleted);
   Result<void> remove_slices(Context const& ctx, std::vector<DelayedSlice> const& slices);
-  void clean_deleted_files(Context const& ctx);
-  void clean_slices(Context const& ctx);
-  void clean_trash(Context const& ctx);
-  void observe(std::string_view job, TimePoint start, bool ok);
+  struct JobResult {
+    Result<void> done;
+    std::size_t items = 0;
+  };
+  JobResult clean_deleted_files(Context const& ctx);
+  JobResult clean_slices(Context const& ctx);
+  JobResult clean_trash(Context const& ctx);
+  JobResult clean_delayed_slices(Context const& ctx);
+  void report(std::string_view job, TimePoint start, JobResult const& result);
 
   Env& env_;
   FileTable& files_;
   Histogram& compact_size_;
   std::mutex mutex_;
-  std::deque<meta::UnlinkReply> deletions_;
+  std::deque<Deletion> deletions_;
+  std::deque<Deletion> put_off_;  ///< ascending by queued_at, roughly
+  bool waiting_ = false;          ///< a fiber waits until the first of put_off_ is due
   std::size_t deleting_ = 0;
+  TimePoint alone_at_{};                ///< no other session was alive then
+  std::optional<TimePoint> others_at_;  ///< others were, at the last look
   std::set<Chunk> compacting_;
   std::size_t prefetching_ = 0;
   FiberMutex idle_mutex_;

@@ -46,6 +46,88 @@ TEST(Jobs, LeftoversAreDeleted) {
   });
 }
 
+// Goal: what another client unlinks while it is open here can be read and written here for as long
+// as it is open, whether its data were cached or not; then they go.
+TEST(Jobs, FilesUnlinkedElsewhereLiveUntilTheyAreClosed) {
+  run_simulated([] {
+    Volume volume;
+    ClientOptions uncached;
+    uncached.cache_bytes = 0;
+    Client one(volume, uncached);
+    Client two(volume);
+    auto const ino = one.make_file("f");
+    auto const handle = one.open(ino);
+    auto const text = text_pattern(300'000, 1);
+    ASSERT_OK(one.write(handle, 0, text));
+    ASSERT_OK(one.fs.fsync(one.ctx, handle, false));
+    ASSERT_OK(two.fs.unlink(two.ctx, kRootIno, "f"));
+    EXPECT_EQ(one.read(handle, 0, 300'000), text);
+    sleep(std::chrono::minutes(5));
+    EXPECT_EQ(one.read(handle, 0, 300'000), text);
+    EXPECT_EQ(one.attr(ino).nlink, 0u);
+    ASSERT_OK(one.write(handle, 300'000, "more"));
+    ASSERT_OK(one.fs.fsync(one.ctx, handle, false));
+    EXPECT_EQ(one.read(handle, 299'999, 10), text.substr(299'999) + "more");
+    EXPECT_EQ(volume.object_count(), 6u);
+    ASSERT_OK(one.close(handle));
+    sleep(std::chrono::minutes(2));
+    EXPECT_EQ(volume.object_count(), 0u);
+  });
+}
+
+// Goal: data of deleted files wait only while others could have them open.
+TEST(Jobs, DeletionWaitsOnlyForOtherClients) {
+  run_simulated([] {
+    Volume volume;
+    Client client(volume);
+    auto const put = [&](std::string_view name) {
+      auto const handle = client.open(client.make_file(name));
+      ASSERT_OK(client.write(handle, 0, text_pattern(50'000, 1)));
+      ASSERT_OK(client.close(handle));
+    };
+    put("alone");
+    ASSERT_OK(client.fs.unlink(client.ctx, kRootIno, "alone"));
+    sleep(std::chrono::seconds(1));
+    EXPECT_EQ(volume.object_count(), 0u);
+    put("a");
+    put("b");
+    Client other(volume);
+    ASSERT_OK(client.fs.unlink(client.ctx, kRootIno, "a"));
+    sleep(std::chrono::seconds(30));
+    ASSERT_OK(client.fs.unlink(client.ctx, kRootIno, "b"));
+    EXPECT_EQ(volume.object_count(), 2u);
+    sleep(std::chrono::seconds(31));
+    EXPECT_EQ(volume.object_count(), 1u);
+    sleep(std::chrono::seconds(30));
+    EXPECT_EQ(volume.object_count(), 0u);
+  });
+}
+
+// Goal: slices that a compaction replaced stay for the trash period and go then, as the metrics
+// tell.
+TEST(Jobs, DelayedSlicesExpire) {
+  run_simulated([] {
+    Volume volume(/*trash_days=*/1);
+    Client client(volume, with_jobs());
+    auto const ino = client.make_file("f");
+    auto const handle = client.open(ino);
+    for (std::uint64_t i = 0; i < 8; ++i) {
+      ASSERT_OK(client.write(handle, i * 100, text_pattern(100, i)));
+      ASSERT_OK(client.fs.fsync(client.ctx, handle, false));
+    }
+    EXPECT_EQ(client.read(handle, 0, 800).size(), 800u);
+    sleep(std::chrono::minutes(1));
+    EXPECT_EQ(volume.object_count(), 9u);
+    sleep(std::chrono::hours(27));
+    EXPECT_EQ(volume.object_count(), 1u);
+    auto const exposed = client.metrics.prometheus("");
+    EXPECT_NE(exposed.find("juicefs_bgjob_items_total{job=\"cleanDelayedSlices\"} 1"),
+              std::string::npos)
+        << exposed;
+    ASSERT_OK(client.close(handle));
+  });
+}
+
 // Goal: files in the trash survive its days and go afterwards, with their objects.
 TEST(Jobs, TrashExpires) {
   run_simulated([] {

@@ -83,6 +83,10 @@ Result<EntryReply> Vfs::lookup(Context const& ctx, Ino parent, std::string_view 
           return impl.entry(*ino, attr, before);
         }
         auto found = impl.meta().lookup(ctx, parent, name);
+        if (auto const ino = impl.internal.find_anywhere(name);
+            ino && failed_with(found, Errc::noent)) {
+          return impl.entry(*ino, impl.internal.attr(*ino), before);
+        }
         if (failed_with(found, Errc::noent) &&
             impl.env.config.negative_timeout > Duration::zero()) {
           return EntryReply{.entry_timeout = impl.env.config.negative_timeout};

@@ -48,6 +48,8 @@ struct VfsConfig {
   std::string version;
   bool background_jobs = true;     ///< the hourly jobs: deleted files, garbage slices, trash
   std::size_t deletions_max = 10;  ///< files and slices being deleted at once
+  /// How long data of a deleted file are kept while other clients live, who may have it open.
+  Duration deletion_grace = std::chrono::seconds(60);
 };
 
 /// A file handle of this client; never 0.

@@ -99,32 +99,11 @@ Result<CreateReply> Vfs::tmpfile(Context const& ctx, meta::MknodRequest const& r
   auto& impl = *impl_;
   auto const run = [&]() -> Result<CreateReply> {
     ZEST_CHECK(impl.check_writable());
-    auto& rng = impl.env.services.rng;
-    auto const name = fmt::format("tmpfile_{:016x}{:016x}", rng.below(~std::uint64_t{0}),
-                                  rng.below(~std::uint64_t{0}));
-    auto wanted = request;
-    wanted.type = FileType::regular;
-    wanted.name = name;
     auto const before = impl.env.epoch.load();
-    ZEST_TRY(auto made, impl.meta().mknod(ctx, wanted));
-    auto opened = impl.open_file(ctx, made.ino, flags, true);
-    // Opened first: so the unlink leaves a sustained inode, which lives until the last close.
-    auto const background = Env::background();
-    auto gone = impl.meta().unlink(background, request.parent, name, /*skip_trash=*/true);
-    if (gone.ok()) {
-      impl.env.note_change(made.ino);
-      impl.deleted(*gone);
-    }
-    if (!opened.ok()) {
-      return std::move(opened).error();
-    }
-    if (!gone.ok()) {
-      impl.handles.remove<FileHandle>(opened->handle);
-      impl.close_file(made.ino);
-      return std::move(gone).error();
-    }
-    made.attr.nlink = 0;
-    return CreateReply{.entry = impl.entry(made.ino, made.attr, before), .open = *opened};
+    ZEST_TRY(auto const made, impl.meta().tmpfile(ctx, request));
+    auto const file = impl.files.open(made.ino);
+    auto const open = impl.opened(file, made.attr, before, flags);
+    return CreateReply{.entry = impl.entry(made.ino, made.attr, before), .open = open};
   };
   return impl.traced(ctx, "tmpfile", run, [&](Result<CreateReply> const& result) {
     auto line = describe_args(fmt::format("{},{:#o}", request.parent.value, request.mode));
@@ -163,7 +142,11 @@ Result<std::size_t> Vfs::write(Context const& ctx, Handle handle, std::uint64_t 
                                ByteView bytes, bool kill_suidgid) {
   auto& impl = *impl_;
   auto const opened = impl.handles.find<FileHandle>(handle);
-  if (!opened || !writable(*opened)) {
+  if (!opened) {
+    auto const internal = impl.handles.find<InternalHandle>(handle);
+    return internal && internal->control ? internal->control->write(ctx, bytes) : Errc::badf;
+  }
+  if (!writable(*opened)) {
     return Errc::badf;
   }
   return impl.traced(
@@ -193,8 +176,12 @@ Result<void> Vfs::flush(Context const& ctx, Handle handle, std::uint64_t lock_ow
   auto& impl = *impl_;
   auto const opened = impl.handles.find<FileHandle>(handle);
   if (!opened) {
-    // Virtual files have nothing to flush.
-    return impl.handles.find<InternalHandle>(handle) ? Result<void>() : Errc::badf;
+    // Virtual files have nothing to flush; a tool that closes `.control` has given up.
+    auto const internal = impl.handles.find<InternalHandle>(handle);
+    if (internal && internal->control) {
+      internal->control->stop();
+    }
+    return internal ? Result<void>() : Errc::badf;
   }
   auto const& file = opened->file;
   auto const run = [&]() -> Result<void> {

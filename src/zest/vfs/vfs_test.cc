@@ -116,8 +116,6 @@ TEST(Vfs, VirtualFiles) {
     EXPECT_EQ(json.find("do-not-show"), std::string::npos);
     EXPECT_EQ(client.attr(config->ino).length, json.size());
     ASSERT_OK(client.close(open));
-    ASSERT_ERRC(client.fs.lookup(ctx, kRootIno, ".control"), Errc::noent);
-
     auto const names = client.list(kRootIno);
     EXPECT_EQ(names, (std::vector<std::string>{".", "..", ".accesslog", ".stats", ".config"}));
     ClientOptions hidden;
@@ -127,6 +125,79 @@ TEST(Vfs, VirtualFiles) {
     EXPECT_EQ(other.list(kRootIno), (std::vector<std::string>{".", ".."}));
     ASSERT_OK(other.fs.lookup(ctx, kRootIno, ".jfs.stats"));
     ASSERT_ERRC(other.fs.lookup(ctx, kRootIno, ".stats"), Errc::noent);
+  });
+}
+
+std::string control_request(std::uint32_t command, std::string const& payload) {
+  std::string out;
+  for (auto const number : {command, static_cast<std::uint32_t>(payload.size())}) {
+    for (int shift = 24; shift >= 0; shift -= 8) {
+      out.push_back(static_cast<char>(number >> shift));
+    }
+  }
+  return out + payload;
+}
+
+// A clone of `from` as `name` in the root, without umask; `mode` 2 preserves.
+std::string clone_payload(Ino from, std::string_view name) {
+  std::string out;
+  for (auto const ino : {from, kRootIno, kRootIno}) {
+    for (int shift = 56; shift >= 0; shift -= 8) {
+      out.push_back(static_cast<char>(ino.value >> shift));
+    }
+  }
+  out.push_back(static_cast<char>(name.size()));
+  out.append(name).append(2, '\0').push_back('\2');
+  return out;
+}
+
+// Goal: `.control` is there in every directory, takes a clone in one or more writes, and answers
+// behind the request; what it does not understand is EINVAL, what is too long EIO.
+TEST(Vfs, ControlFileClones) {
+  run_simulated([] {
+    Volume volume;
+    Client client(volume);
+    auto const ino = client.make_file("f");
+    auto handle = client.open(ino);
+    ASSERT_OK(client.write(handle, 0, "shared"));
+    ASSERT_OK(client.close(handle));
+    auto const dir = client.fs.mkdir(client.ctx, {.parent = kRootIno, .name = "d", .mode = 0755});
+    auto const control = client.fs.lookup(client.ctx, dir->ino, ".control");
+    ASSERT_OK(control);
+    EXPECT_EQ(control->attr.mode, 0666);
+    ASSERT_ERRC(client.fs.unlink(client.ctx, kRootIno, ".control"), Errc::perm);
+
+    auto const ask = [&](std::string const& request) {
+      handle = client.open(control->ino);
+      EXPECT_EQ(client.read(handle, 0, 100), "");
+      ASSERT_OK(client.write(handle, 0, request.substr(0, 5)));
+      ASSERT_OK(client.write(handle, 5, request.substr(5)));
+      ASSERT_OK(Loop::current()->sleep_for({}, std::chrono::seconds(1)));
+    };
+    auto const request = control_request(1006, clone_payload(ino, "copy"));
+    ask(request);
+    auto const answer = client.read(handle, request.size(), 100);
+    EXPECT_EQ(answer, std::string("\xFE\0\0\0\0\0\0\0\1\0\0\0\0\0\0\0\1\0", 18));
+    EXPECT_EQ(client.read(handle, request.size() + 18, 100), "");
+    ASSERT_OK(client.close(handle));
+    auto const copy = client.fs.lookup(client.ctx, kRootIno, "copy");
+    ASSERT_OK(copy);
+    handle = client.open(copy->ino);
+    EXPECT_EQ(client.read(handle, 0, 100), "shared");
+    ASSERT_OK(client.close(handle));
+
+    for (auto const& [bad, status] :
+         {std::pair(control_request(1006, clone_payload(ino, "copy")), EEXIST),
+          std::pair(control_request(1006, "short"), EINVAL),
+          std::pair(control_request(4711, "x"), EINVAL),
+          std::pair(control_request(1006, "") + "more", EIO)}) {
+      ask(bad);
+      auto const said = client.read(handle, bad.size(), 100);
+      ASSERT_FALSE(said.empty());
+      EXPECT_EQ(said.back(), static_cast<char>(status));
+      ASSERT_OK(client.close(handle));
+    }
+    EXPECT_EQ(volume.object_count(), 1u);
   });
 }
 

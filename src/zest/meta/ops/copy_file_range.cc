@@ -113,6 +113,20 @@ Result<void> check_files(Txn& txn, CopyRangeRequest const& request, Attr const& 
   return {};
 }
 
+void append_copies(Txn& txn, Ino out, std::map<std::uint64_t, Slices> chunks,
+                   std::uint64_t length) {
+  for (auto& [index, slices] : chunks) {
+    for (auto const& slice : slices) {
+      if (slice.id.value != 0) {
+        txn.change(AddSliceRef{slice.id, slice.size, 1});
+      }
+    }
+    txn.change(AppendSlices{chunk(out, index), std::move(slices), false});
+  }
+  txn.change(UpdateNode{
+      .ino = out, .grow_length = length, .raise_mtime = txn.now(), .raise_ctime = txn.now()});
+}
+
 }  // namespace
 
 /// copy_file_range(2) without copying data: the destination's chunks get records of the same
@@ -144,22 +158,57 @@ Result<CopyRangeReply> copy_file_range(Txn& txn, VolumeView const& view,
   ZEST_CHECK(account_length(txn, view, request.out, out, length));
   txn.expect_node(request.in, kType | kMode | kOwner | kLength);
   txn.expect_node(request.out, kType | kMode | kOwner | kFlags | kLength);
-  for (auto& [index, slices] : chunks) {
-    for (auto const& slice : slices) {
-      if (slice.id.value != 0) {
-        txn.change(AddSliceRef{slice.id, slice.size, 1});
-      }
-    }
-    txn.change(AppendSlices{chunk(request.out, index), std::move(slices), false});
-  }
-  txn.change(UpdateNode{.ino = request.out,
-                        .grow_length = length,
-                        .raise_mtime = txn.now(),
-                        .raise_ctime = txn.now()});
+  append_copies(txn, request.out, std::move(chunks), length);
   out.length = length;
   out.mtime = raise_time(out.mtime, txn.now());
   out.ctime = raise_time(out.ctime, txn.now());
   return CopyRangeReply{.copied = copy.length, .out_attr = out};
+}
+
+/// Appends whole files to another one: all of them or nothing. At most 4 GiB of sources.
+///
+/// Errors, in this order: ENOENT, EISDIR, EINVAL (no regular file, a source is the target), EACCES,
+/// EPERM (immutable, append-only), EFBIG, ENOSPC. Trips: 2 fetches, 1 commit.
+Result<Attr> concat(Txn& txn, VolumeView const& view, ConcatRequest const& request) {
+  std::vector<Key> keys{NodeKey{request.out}};
+  for (auto const source : request.sources) {
+    keys.emplace_back(NodeKey{source});
+  }
+  ZEST_CHECK(txn.fetch(keys));
+  ZEST_TRY(auto out, txn.node(request.out));
+  auto length = out.length;
+  std::uint64_t source_chunks = 0;
+  std::map<std::uint64_t, Slices> all;
+  for (auto const source : request.sources) {
+    ZEST_TRY(auto const in, txn.node(source));
+    CopyRangeRequest const part{.in = source,
+                                .offset_in = 0,
+                                .out = request.out,
+                                .offset_out = length,
+                                .length = in.length};
+    if (source == request.out) {
+      return Errc::inval;
+    }
+    ZEST_CHECK(check_files(txn, part, in, out));
+    source_chunks += (in.length + kChunkSize - 1) / kChunkSize;
+    length += in.length;
+    if (source_chunks > kChunksMax || length >= kFileSizeMax) {
+      return Errc::fbig;
+    }
+    ZEST_TRY(auto chunks, collect(txn, Copy{part, in.length}));
+    for (auto& [index, slices] : chunks) {
+      auto& into = all[index];
+      into.insert(into.end(), slices.begin(), slices.end());
+    }
+    txn.expect_node(source, kType | kMode | kOwner | kLength);
+  }
+  ZEST_CHECK(account_length(txn, view, request.out, out, length));
+  txn.expect_node(request.out, kType | kMode | kOwner | kFlags | kLength);
+  append_copies(txn, request.out, std::move(all), length);
+  out.length = length;
+  out.mtime = raise_time(out.mtime, txn.now());
+  out.ctime = raise_time(out.ctime, txn.now());
+  return out;
 }
 
 }  // namespace zest::meta::ops

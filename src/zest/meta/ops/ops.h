@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -33,6 +34,7 @@ struct LinkRequest {
   Ino ino;
   Ino parent;
   std::string_view name;
+  bool unnamed = false;  ///< a file of this session that never had a name
 };
 Result<EntryReply> link(Txn& txn, VolumeView const& view, LinkRequest const& request);
 Result<UnlinkReply> unlink(Txn& txn, VolumeView const& view, NameRequest const& request,
@@ -64,6 +66,11 @@ Result<WriteSliceReply> write_slice(Txn& txn, VolumeView const& view,
                                     WriteSliceRequest const& request);
 Result<CopyRangeReply> copy_file_range(Txn& txn, VolumeView const& view,
                                        CopyRangeRequest const& request);
+struct ConcatRequest {
+  Ino out;
+  std::vector<Ino> sources;
+};
+Result<Attr> concat(Txn& txn, VolumeView const& view, ConcatRequest const& request);
 struct CompactRequest {
   ChunkKey key;
   Slices const& seen;
@@ -73,11 +80,66 @@ struct CompactRequest {
 };
 Result<std::vector<DelayedSlice>> compact_chunk(Txn& txn, CompactRequest const& request);
 
+// ---- copies of trees
+/// One node to be copied. `to` is an inode number that nobody else has.
+struct CloneItem {
+  Ino from;
+  Ino to;
+  Ino parent;
+  std::string name;
+  std::vector<std::string> xattrs;  ///< names, as listed before
+  bool preserve = false;            ///< owner, mode and times as they are
+  std::uint16_t umask = 0;
+  bool detached = false;  ///< gets its name later, by attach()
+};
+struct ClonedNode {
+  Ino from;
+  Ino to;
+  Attr node;
+  std::uint64_t more_chunks = 0;  ///< so many chunks are left for clone_chunks(), from the first on
+};
+Result<std::vector<ClonedNode>> clone_nodes(Txn& txn, VolumeView const& view,
+                                            std::span<CloneItem const> items);
+struct CloneChunks {
+  Ino from;
+  Ino to;
+  ChunkIndex first;
+  std::uint64_t end = 0;  ///< behind the last chunk
+  std::size_t limit = 64;
+};
+/// Copies some chunks; where to go on, nothing at the end.
+Result<std::optional<ChunkIndex>> clone_chunks(Txn& txn, CloneChunks const& request);
+struct AttachRequest {
+  Ino ino;
+  Ino parent;
+  std::string_view name;
+};
+Result<EntryReply> attach(Txn& txn, VolumeView const& view, AttachRequest const& request);
+Result<void> drop_detached(Txn& txn, Ino ino);
+
 // ---- deleted files
 /// Deletes a sustained inode of `session` after its last close.
 Result<UnlinkReply> delete_sustained(Txn& txn, SessionId session, Ino ino);
+/// Brings back a file that another client deleted while `session` had it open; `seen` is its node
+/// as last known.
+struct AdoptRequest {
+  Ino ino;
+  SessionId session;
+  Attr seen;
+};
+struct AdoptReply {
+  bool there = false;         ///< the node is there
+  bool brought_back = false;  ///< by this call
+};
+Result<AdoptReply> adopt(Txn& txn, AdoptRequest const& request);
+/// The time in a delfile record whose data are being deleted: to every client it looks long
+/// expired.
+constexpr std::int64_t kDelfileClaimed = 1;
+Result<bool> claim_delfile(Txn& txn, DelfileKey const& key);
 /// Drops one chunk of a deleted file; returns the slices that nobody uses any more.
 Result<std::vector<DelayedSlice>> drop_chunk(Txn& txn, ChunkKey const& key);
+/// Ends the delay of slices that a compaction replaced; returns those that nobody uses any more.
+Result<std::vector<DelayedSlice>> drop_delayed(Txn& txn, DelayedSlicesKey const& key);
 /// Removes the references of slices whose objects are deleted.
 Result<void> forget_slices(Txn& txn, std::vector<DelayedSlice> const& slices);
 

@@ -39,7 +39,7 @@ Result<WriteSliceReply> write_slice(Txn& txn, VolumeView const& view,
   node.length = length;
   node.mtime = raise_time(node.mtime, request.mtime);
   node.ctime = raise_time(node.ctime, txn.now());
-  return WriteSliceReply{.attr = node, .slices_in_chunk = 0, .replaced_mtime = replaced_mtime};
+  return WriteSliceReply{.attr = node, .replaced_mtime = replaced_mtime};
 }
 
 }  // namespace zest::meta::ops
