@@ -14,10 +14,11 @@ namespace {
 /// than a few mean a body that asks for something new each time.
 constexpr int kReadsMax = 8;
 
-// The pause before attempt n is drawn from [0, 0.5 ms · 2^n), at most 30 ms. The first repetition
-// is immediate: it has fresh records already.
-constexpr std::uint64_t kPauseUsFirst = 500;
-constexpr std::uint64_t kPauseUsMax = 30'000;
+// Repetitions are immediate, because a refusal brings fresh records, which a pause would let grow
+// old. After some, every other one waits for a random time below this, so that many clients do not
+// hammer on one record; the one after it has fresh records again.
+constexpr unsigned kImmediate = 8;
+constexpr std::uint64_t kPauseUsMax = 5'000;
 
 void add(Read& sum, Read const& part) {
   for (auto const& key : part.keys) {
@@ -289,11 +290,10 @@ void Transactions::applied(Batch& batch, Revision revision) {
 
 Result<void> Transactions::pause(Context const& ctx, unsigned attempt) {
   auto* const loop = Loop::current();
-  if (attempt == 0 || loop == nullptr || !Loop::on_fiber()) {
+  if (attempt < kImmediate || attempt % 2 == 1 || loop == nullptr || !Loop::on_fiber()) {
     return {};
   }
-  auto const bound = std::min(kPauseUsMax, kPauseUsFirst << std::min(attempt, 16U));
-  auto slept = loop->sleep_for(ctx, std::chrono::microseconds(rng_.below(bound) + 1));
+  auto slept = loop->sleep_for(ctx, std::chrono::microseconds(rng_.below(kPauseUsMax) + 1));
   if (!slept.ok() && slept.error().code() == Errc::timedout) {
     // The last transaction was refused: nothing has happened.
     return Error(Errc::again, Fault::conflict, "conflicts until the deadline");

@@ -48,7 +48,7 @@ struct TransactionRequest {
 class Transactions {
  public:
   /// A body that met this many conflicts fails as one; the caller's own repetition comes next.
-  static constexpr unsigned kAttemptsMax = 20;
+  static constexpr unsigned kAttemptsMax = 64;
 
   Transactions(Store& store, Cache& cache, Rng& rng, Registry& metrics);
   ~Transactions();

@@ -214,7 +214,12 @@ class EtcdStore final : public kv::Store {
   Outcome call_once(Client& client, std::string const& message, TimePoint give_up) {
     auto connected = connect(client, give_up);
     if (!connected.ok()) {
-      auto const away = connected.error().fault() == Fault::transient;
+      // Nothing was sent. A name that is unknown or a time that is up says nothing about the other
+      // servers; a refused user or certificate does.
+      auto const away = connected.error().code() != Errc::acces;
+      if (away) {
+        connected = Error::transient(Errc::io, connected.error().text());
+      }
       if (away) {
         next_endpoint(client, nullptr);
       }
