@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measures ZestFS beside the peer: the same engine (SQLite), the same store (local disk), the same machine, one run.
+"""Measures ZestFS beside the peer: the same engine, the same store (local disk), the same machine, one run.
 
 For every case the clients take turns, round by round, each on a volume of its own that is mounted for the whole run.
 The table gives medians and, behind them, the ratio to the peer; CPU is user + system time of the client's processes.
@@ -7,9 +7,12 @@ The table gives medians and, behind them, the ratio to the peer; CPU is user + s
   bench/compare.py                      everything, three rounds
   bench/compare.py --rounds 5 --cases create,stat --clients zest-dev,peer
   bench/compare.py --json results.json  the raw figures as well
+  tests/services/with.py redis -- bench/compare.py --engine redis --cases meta1,meta8 --clients zest-dev,peer
+                                        names and nodes only, on a Redis of its own, with the server's CPU
 """
 
 import argparse
+import contextlib
 import json
 import os
 import statistics
@@ -30,14 +33,41 @@ MIB = 1 << 20
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
+def cpu_of(pid) -> float:
+    """User and system time of a process so far; 0 when it is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+class Server:
+    """The processes of the metadata engine's server; none for SQLite."""
+
+    def __init__(self, engine: str):
+        folder = Path(os.environ.get("ZEST_TEST_SERVICES", "/nonexistent")) / engine / "run"
+        self.leaders = [int(f.read_text().split()[0]) for f in folder.glob("*.pid")] if engine != "sqlite" else []
+
+    def cpu_seconds(self) -> float:
+        """Of the leaders and of all in their sessions (PostgreSQL has a process a connection)."""
+        total = sum(cpu_of(pid) for pid in self.leaders)
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError, IndexError):
+                fields = path.read_text().rsplit(")", 1)[1].split()
+                if int(fields[1]) in self.leaders:
+                    total += cpu_of(path.parent.name)
+        return total
+
+
 class Side:
     """One client with its mounted volume."""
 
-    def __init__(self, name: str, where: Path, options: list[str]):
+    def __init__(self, name: str, where: Path, engine: str, options: list[str]):
         kind, mount_options = CLIENTS[name]
         self.name = name
         client = Client(kind)
-        volume = Volume(where, name=f"{name}vol")
+        volume = Volume(where, name=f"{name}vol", engine=engine)
         client.format(volume)
         self.mount = Mount(client, volume, where / name, *mount_options, *options).start()
         self.folder = 0
@@ -53,11 +83,7 @@ class Side:
         return found
 
     def cpu_seconds(self) -> float:
-        total = 0
-        for pid in self.processes():
-            fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-            total += int(fields[11]) + int(fields[12])
-        return total / TICKS
+        return sum(cpu_of(pid) for pid in self.processes())
 
     def peak_mib(self) -> float:
         total = 0
@@ -77,11 +103,23 @@ class Side:
 
 
 def load(side: Side, folder: Path, operation: str, processes: int, count: int) -> dict:
-    """One run of fsload; adds the client's CPU per operation."""
-    before = side.cpu_seconds()
+    """One run of fsload; adds the client's and the server's CPU per operation."""
+    before, server_before = side.cpu_seconds(), side.server.cpu_seconds()
     result = json.loads(run(side.fsload, folder, operation, processes, count).stdout)
     result["cpu_us"] = (side.cpu_seconds() - before) * 1e6 / result["operations"]
+    result["server_us"] = (side.server.cpu_seconds() - server_before) * 1e6 / result["operations"]
     return result
+
+
+def metadata(side: Side, processes: int):
+    """Names and nodes only: what an engine's round trips cost. `stat` is cold for the kernel."""
+    count = 4000 // processes
+    folder = side.fresh_folder()
+    for operation in ("mkdir", "rmdir", "create", "stat", "chmod", "rename", "unlink"):
+        if operation == "stat":
+            side.forget_kernel_caches()
+        result = load(side, folder, operation, processes, count)
+        yield f"{operation}, {processes} proc", "op/s", result["per_second"], result["cpu_us"], result["server_us"]
 
 
 def small_operations(side: Side, processes: int):
@@ -132,7 +170,8 @@ def table(results: dict, names: list[str]) -> str:
         for name in names:
             speed = statistics.median(v[1] for v in sides[name])
             cpu = statistics.median(v[2] for v in sides[name])
-            cells.append(f"{speed:,.0f} {sides[name][0][0]}, {cpu:,.0f} µs")
+            server = statistics.median(v[3] for v in sides[name])
+            cells.append(f"{speed:,.0f} {sides[name][0][0]}, {cpu:,.0f} µs" + (f" + {server:,.0f} µs" if server else ""))
             if name != "peer" and "peer" in names:
                 speeds = [z[1] / p[1] for z, p in zip(sides[name], sides["peer"])]
                 cpus = [z[2] / p[2] for z, p in zip(sides[name], sides["peer"]) if p[2] > 0]
@@ -147,6 +186,7 @@ def main():
     arguments.add_argument("--rounds", type=int, default=3)
     arguments.add_argument("--clients", default=",".join(c for c in CLIENTS if c != "zest-fsync" and (c != "peer" or find_peer())))
     arguments.add_argument("--cases", default="small1,small8,big")
+    arguments.add_argument("--engine", default="sqlite", help="or a service of tests/services/with.py, which runs this")
     arguments.add_argument("--size-mib", type=int, default=1024)
     arguments.add_argument("--json")
     options = arguments.parse_args()
@@ -155,16 +195,22 @@ def main():
     with workspace("bench") as where:
         fsload = where / "fsload"
         run("g++", "-O2", "-std=c++23", "-o", fsload, REPOSITORY / "bench/fsload.cc")
-        sides = [Side(name, where, []) for name in names]
+        server = Server(options.engine)
+        sides = [Side(name, where, options.engine, []) for name in names]
         try:
             for number in range(options.rounds):
                 for case in options.cases.split(","):
                     # Turn the order round by round, so that no client always runs on a busier machine.
                     for side in sides[number % len(sides):] + sides[:number % len(sides)]:
-                        side.fsload = fsload
-                        steps = big_file(side, options.size_mib) if case == "big" else small_operations(side, int(case[5:]))
-                        for label, unit, speed, cpu in steps:
-                            results.setdefault(label, {}).setdefault(side.name, []).append((unit, speed, cpu))
+                        side.fsload, side.server = fsload, server
+                        if case == "big":
+                            steps = big_file(side, options.size_mib)
+                        elif case.startswith("meta"):
+                            steps = metadata(side, int(case[4:]))
+                        else:
+                            steps = small_operations(side, int(case[5:]))
+                        for label, unit, speed, cpu, *rest in steps:
+                            results.setdefault(label, {}).setdefault(side.name, []).append((unit, speed, cpu, *(rest or [0])))
                         os.sync()
                         time.sleep(1)
                 print(f"round {number + 1} of {options.rounds} done", file=sys.stderr)
