@@ -493,6 +493,31 @@ Result<Reply> Client::read(Context const& ctx, std::initializer_list<std::string
   return single(std::move(replies));
 }
 
+Result<Reply> Client::scan(Context const& ctx, std::string_view cursor, std::string_view pattern,
+                           std::string_view count) {
+  ZEST_TRY(auto const prefix, this->prefix(ctx));
+  Request request;
+  if (locator_.cluster()) {
+    request.replies = 3;
+    append_command(request.bytes, {"EXISTS", prefix + "setting"});
+    append_command(request.bytes, {"CLUSTER", "NODES"});
+  }
+  append_command(request.bytes, {"SCAN", cursor, "MATCH", pattern, "COUNT", count});
+  ZEST_TRY(auto replies, run(ctx, request));
+  if (request.replies > 1) {
+    auto const slot = cluster_slot(std::to_string(options_.database));
+    auto const leaving = fmt::format("[{}->-", slot);
+    auto const coming = fmt::format("[{}-<-", slot);
+    if (replies[1].text.contains(leaving) || replies[1].text.contains(coming)) {
+      return Error::transient(Errc::busy, "the cluster is moving the volume to another node");
+    }
+  }
+  if (replies.back().is_error()) {
+    return error_of(replies.back());
+  }
+  return std::move(replies.back());
+}
+
 Result<Reply> Client::change(Context const& ctx, std::initializer_list<std::string_view> command) {
   ZEST_TRY(auto replies, run(ctx, one(command, true)));
   return single(std::move(replies));

@@ -71,6 +71,13 @@ class Client final {
   /// The same for one that does.
   Result<Reply> change(Context const& ctx, std::initializer_list<std::string_view> command);
 
+  /// One step of a walk over all keys. No key leads a SCAN to the right node of a cluster, so a
+  /// question about one travels in front of it. EBUSY (transient) while the volume's slot is on its
+  /// way from one node to another: neither of them has all keys, and what a walk misses may be
+  /// taken for garbage.
+  Result<Reply> scan(Context const& ctx, std::string_view cursor, std::string_view pattern,
+                     std::string_view count);
+
   /// A link of one's own to the master, for what is not request and reply.
   Result<std::shared_ptr<Link>> dedicated(Context const& ctx);
   [[nodiscard]] RedisOptions const& options() const noexcept { return options_; }

@@ -182,11 +182,18 @@ TEST_F(FailoverTest, AMovedSlotIsFollowed) {
     auto const value = get(*engine, SymlinkKey{Ino{1}});
     ASSERT_TRUE(value.ok()) << value.error().text();
     EXPECT_EQ(*value, Value(std::string("x")));
+    auto const half = engine->list_all_chunks(ctx, std::nullopt, 10);
+    EXPECT_TRUE(failed_with(half, Errc::busy)) << "neither node has all of them";
     for (auto const& node : nodes) {
       node->cli("CLUSTER SETSLOT 9842 NODE " + to + " || true");
     }
     expect_ok(put(*engine, SymlinkKey{Ino{2}}, std::string("y")));
     EXPECT_EQ(nodes[2]->cli("GET {1}s2"), "y\n");
+    Slices const slices{{.pos = 0, .id = SliceId{1}, .size = 1, .off = 0, .len = 1}};
+    expect_ok(put(*engine, ChunkKey{kFile, ChunkIndex{0}}, slices));
+    auto const chunks = engine->list_all_chunks(ctx, std::nullopt, 10);
+    ASSERT_TRUE(chunks.ok()) << chunks.error().text();
+    EXPECT_EQ(chunks->chunks.size(), 1U) << "no walk over a node that has none of the keys";
     expect_ok(engine->reset(ctx));
     EXPECT_EQ(nodes[2]->cli("EXISTS {1}s1 {1}s2"), "0\n");
   });

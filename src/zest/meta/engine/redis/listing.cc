@@ -205,8 +205,7 @@ Result<ChunkPage> probe_chunks(Volume const& volume, Context const& ctx, ChunkKe
 Result<std::string> scan_chunk_keys(Volume const& volume, Context const& ctx,
                                     std::string const& cursor, std::string_view pattern,
                                     std::vector<ChunkKey>& found) {
-  ZEST_TRY(auto reply,
-           volume.client.read(ctx, {"SCAN", cursor, "MATCH", pattern, "COUNT", kScanStep}));
+  ZEST_TRY(auto reply, volume.client.scan(ctx, cursor, pattern, kScanStep));
   ZEST_TRY(auto step, scan_step("SCAN", std::move(reply)));
   for (auto const& item : step.items) {
     auto const key =
@@ -577,8 +576,7 @@ Result<std::vector<StoredAcl>> list_acls(Volume const& volume, Context const& ct
 Result<void> delete_all_keys(Volume const& volume, Context const& ctx) {
   std::string cursor = "0";
   do {
-    ZEST_TRY(auto reply, volume.client.read(ctx, {"SCAN", cursor, "MATCH",
-                                                  volume.keys.prefix() + "*", "COUNT", kScanStep}));
+    ZEST_TRY(auto reply, volume.client.scan(ctx, cursor, volume.keys.prefix() + "*", kScanStep));
     ZEST_TRY(auto const step, scan_step("SCAN", std::move(reply)));
     Request request{.replies = 1, .changes = true};
     std::vector<std::string> command{"UNLINK"};
