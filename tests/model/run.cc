@@ -244,10 +244,7 @@ class Run {
     }
     note(ops, replies);
     auto questions = questions_about(ops, replies);
-    std::vector<Reply> answers;
-    for (auto& question : questions) {
-      answers.push_back(ask(question));
-    }
+    auto const answers = answers_to(questions);
     Explanation explanation(ops, replies, questions, answers, report_.unknown > 0);
     if (auto next = explanation.find(model_); next.has_value()) {
       model_ = *std::move(next);
@@ -275,6 +272,34 @@ class Run {
       report_.unknown += replies[i].outcome == Outcome::unknown ? 1U : 0U;
     }
     history_ << "  --\n";
+  }
+
+  // Where the database tells clients what to forget, it does so a moment after a change: then all
+  // clients are asked until they agree.
+  std::vector<Reply> answers_to(std::vector<Op>& questions) {
+    constexpr int kTries = 200;
+    std::vector<Reply> answers;
+    auto const& engine = *members_->front().engine;
+    auto const clients = engine.capabilities().invalidation_pushes ? kClients : 1;
+    for (auto& question : questions) {
+      auto agreed = false;
+      Reply answer;
+      for (int i = 0; i < kTries && !agreed; ++i) {
+        agreed = true;
+        question.client = 0;
+        answer = ask(question);
+        for (int client = 1; client < clients; ++client) {
+          question.client = client;
+          agreed = agreed && ask(question) == answer;
+        }
+        if (!agreed) {
+          static_cast<void>(
+              Loop::current()->sleep_for(Context{}, std::chrono::milliseconds(2)).ok());
+        }
+      }
+      answers.push_back(std::move(answer));
+    }
+    return answers;
   }
 
   Reply ask(Op& question) {
