@@ -174,7 +174,11 @@ std::vector<Op> questions_about(std::vector<Op> const& ops, std::vector<Reply> c
 class Run {
  public:
   explicit Run(RunOptions const& options)
-      : options_(options), model_(options.trash), plan_(options.seed, options.faults) {}
+      : options_(options), model_(options.trash), plan_(options.seed, options.faults) {
+    if (options.nth != 0) {
+      plan_.fail_nth(options.nth, options.nth_fault, 2);
+    }
+  }
 
   RunReport operator()(std::vector<Step> const& steps) {
     auto const body = [&] { play(steps); };
@@ -186,6 +190,7 @@ class Run {
     if (report_.failure.has_value()) {
       *report_.failure += "\nhistory:\n" + history_.str();
     }
+    report_.injected = plan_.injected();
     return std::move(report_);
   }
 
@@ -227,12 +232,14 @@ class Run {
   }
 
   void play_step(Step const& step) {
-    std::vector<Op> ops;
-    for (auto const& draw : step) {
-      ops.push_back(resolve(draw, model_, handles_));
+    if (step.empty()) {
+      return;  // All its operations were left out.
     }
+    auto ops = resolve_step(step, model_, handles_);
     std::vector<Reply> replies(ops.size());
-    plan_.reseed(options_.seed + step.front().front());  // A step keeps its faults when others go.
+    if (options_.nth == 0) {
+      plan_.reseed(options_.seed + step.front().front());  // It keeps its faults when others go.
+    }
     {
       disturb(true);
       Scope scope;
