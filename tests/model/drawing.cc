@@ -1,6 +1,7 @@
 #include "tests/model/drawing.h"
 
 #include <algorithm>
+#include <optional>
 #include <random>
 #include <sstream>
 #include <string_view>
@@ -45,6 +46,59 @@ std::vector<Step> draw_steps(std::uint64_t seed, std::size_t count) {
     }
   }
   return steps;
+}
+
+namespace {
+
+// The client that has the file open which the operation opens, or takes a name from.
+std::optional<int> opener_of(Op const& op, ModelFs const& model) {
+  auto const child = [&](Ino dir, std::string const& name) {
+    auto const node = model.nodes().find(dir);
+    if (node == model.nodes().end() || !node->second.entries.contains(name)) {
+      return Ino{};
+    }
+    return node->second.entries.at(name);
+  };
+  std::vector<Ino> files;
+  if (op.kind == Kind::open) {
+    files = {op.ino};
+  } else if (op.kind == Kind::unlink || op.kind == Kind::rename) {
+    files = {child(op.ino, op.name), child(op.other, op.other_name)};
+  }
+  for (auto const file : files) {
+    auto const node = model.nodes().find(file);
+    if (node == model.nodes().end()) {
+      continue;
+    }
+    for (auto const& [client, opens] : node->second.opens) {
+      if (opens > 0) {
+        return client;
+      }
+    }
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+// A file is deleted by a client that has it open, if any has: what becomes of one that is open
+// elsewhere depends on when its reader looks, and has tests of its own (Unnamed).
+std::vector<Op> resolve_step(Step const& step, ModelFs const& model, std::vector<Handle>& handles) {
+  std::vector<Op> ops;
+  std::optional<int> only;
+  for (auto const& draw : step) {
+    ops.push_back(resolve(draw, model, handles));
+    auto& op = ops.back();
+    op.client = op.kind == Kind::close ? op.client : opener_of(op, model).value_or(op.client);
+    if (op.kind == Kind::open) {
+      only = only.value_or(op.client);
+    }
+  }
+  std::erase_if(ops, [&](Op const& op) {
+    return only.has_value() && op.client != *only &&
+           (op.kind == Kind::open || op.kind == Kind::unlink || op.kind == Kind::rename);
+  });
+  return ops;
 }
 
 Op resolve(Draw const& draw, ModelFs const& model, std::vector<Handle>& handles) {

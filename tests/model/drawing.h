@@ -27,6 +27,9 @@ using Handle = std::pair<int, Ino>;
 /// The operation that `draw` means on the volume as it is; a close takes its handle off the list.
 Op resolve(Draw const& draw, ModelFs const& model, std::vector<Handle>& handles);
 
+/// The operations of a step; some may be left out.
+std::vector<Op> resolve_step(Step const& step, ModelFs const& model, std::vector<Handle>& handles);
+
 std::string describe(Op const& op, Reply const& reply);
 
 }  // namespace zest::model

@@ -103,5 +103,22 @@ TEST(MetaModel, MostCallsFail) {
       300);
 }
 
+// One call after the other, until there is none left; the call after it fails, too, by which the
+// runner may ask for the outcome.
+TEST(MetaModel, EachCallFailsInTurn) {
+  for (auto const kind :
+       {fault::Fault::refused, fault::Fault::lost_reply, fault::Fault::timed_out}) {
+    std::uint64_t nth = 0;
+    std::uint64_t injected = 1;
+    while (injected > 0 && !HasFailure()) {
+      auto options = options_of(6);  // With trash and links' parents.
+      options.nth = ++nth;
+      options.nth_fault = kind;
+      injected = check(options, 60).injected;
+    }
+    EXPECT_GT(nth, 100U);
+  }
+}
+
 }  // namespace
 }  // namespace zest::model

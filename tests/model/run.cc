@@ -174,7 +174,11 @@ std::vector<Op> questions_about(std::vector<Op> const& ops, std::vector<Reply> c
 class Run {
  public:
   explicit Run(RunOptions const& options)
-      : options_(options), model_(options.trash), plan_(options.seed, options.faults) {}
+      : options_(options), model_(options.trash), plan_(options.seed, options.faults) {
+    if (options.nth != 0) {
+      plan_.fail_nth(options.nth, options.nth_fault, 2);
+    }
+  }
 
   RunReport operator()(std::vector<Step> const& steps) {
     auto const body = [&] { play(steps); };
@@ -186,6 +190,7 @@ class Run {
     if (report_.failure.has_value()) {
       *report_.failure += "\nhistory:\n" + history_.str();
     }
+    report_.injected = plan_.injected();
     return std::move(report_);
   }
 
@@ -227,12 +232,14 @@ class Run {
   }
 
   void play_step(Step const& step) {
-    std::vector<Op> ops;
-    for (auto const& draw : step) {
-      ops.push_back(resolve(draw, model_, handles_));
+    if (step.empty()) {
+      return;  // All its operations were left out.
     }
+    auto ops = resolve_step(step, model_, handles_);
     std::vector<Reply> replies(ops.size());
-    plan_.reseed(options_.seed + step.front().front());  // A step keeps its faults when others go.
+    if (options_.nth == 0) {
+      plan_.reseed(options_.seed + step.front().front());  // It keeps its faults when others go.
+    }
     {
       disturb(true);
       Scope scope;
@@ -244,10 +251,7 @@ class Run {
     }
     note(ops, replies);
     auto questions = questions_about(ops, replies);
-    std::vector<Reply> answers;
-    for (auto& question : questions) {
-      answers.push_back(ask(question));
-    }
+    auto const answers = answers_to(questions);
     Explanation explanation(ops, replies, questions, answers, report_.unknown > 0);
     if (auto next = explanation.find(model_); next.has_value()) {
       model_ = *std::move(next);
@@ -275,6 +279,34 @@ class Run {
       report_.unknown += replies[i].outcome == Outcome::unknown ? 1U : 0U;
     }
     history_ << "  --\n";
+  }
+
+  // Where the database tells clients what to forget, it does so a moment after a change: then all
+  // clients are asked until they agree.
+  std::vector<Reply> answers_to(std::vector<Op>& questions) {
+    constexpr int kTries = 200;
+    std::vector<Reply> answers;
+    auto const& engine = *members_->front().engine;
+    auto const clients = engine.capabilities().invalidation_pushes ? kClients : 1;
+    for (auto& question : questions) {
+      auto agreed = false;
+      Reply answer;
+      for (int i = 0; i < kTries && !agreed; ++i) {
+        agreed = true;
+        question.client = 0;
+        answer = ask(question);
+        for (int client = 1; client < clients; ++client) {
+          question.client = client;
+          agreed = agreed && ask(question) == answer;
+        }
+        if (!agreed) {
+          static_cast<void>(
+              Loop::current()->sleep_for(Context{}, std::chrono::milliseconds(2)).ok());
+        }
+      }
+      answers.push_back(std::move(answer));
+    }
+    return answers;
   }
 
   Reply ask(Op& question) {

@@ -41,6 +41,9 @@ struct RunOptions {
   /// Faults that the decorator injects into the operations' calls, not into the questions about
   /// them.
   fault::Plan::Chances faults;
+  /// Instead: the nth call of all operations (1 = the first) and the one after it fail in this way.
+  std::uint64_t nth = 0;
+  fault::Fault nth_fault = fault::Fault::none;
   /// Faults from outside: called with true before the operations of a step and with false after
   /// them; then the database answers again, soon.
   std::function<void(bool)> disturb;
@@ -53,6 +56,8 @@ struct RunReport {
   /// Operations that ended without an answer, and how many of them may have happened.
   std::uint64_t refused = 0;
   std::uint64_t unknown = 0;
+  /// Faults of the decorator.
+  std::uint64_t injected = 0;
 };
 
 /// Runs the steps; the failure comes with the history of operations.

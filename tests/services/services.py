@@ -437,8 +437,8 @@ class Etcd(Service):
         return {"ZEST_TEST_ETCD": f"etcd://{HOST}:{self.port}/test"}
 
     def make_database(self, number: int) -> str:
-        self.ask("del", "--prefix", f"t{number}/")
-        return f"etcd://{HOST}:{self.port}/t{number}"
+        self.ask("del", "--prefix", f"/t{number:03}")
+        return f"etcd://{HOST}:{self.port}/t{number:03}"
 
 
 SERVICES = {s.kind: s for s in (Redis, Sentinel, Cluster, MariaDb, Galera, Postgres, Etcd)}

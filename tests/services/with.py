@@ -4,7 +4,7 @@
 For each service the program finds the URL of an empty database of its own in the environment (ZEST_TEST_REDIS,
 ZEST_TEST_MYSQL, ZEST_TEST_POSTGRES, ZEST_TEST_ETCD, …; see services.py). With --services DIR, servers that run below
 DIR/SERVICE are used; without, and with --own for tests that kill servers, they are started for this run and wiped
-after it. ZEST_TEST_SERVICES tells the program where they are. A server that does not start fails the run.
+after it. ZEST_TEST_SERVICES tells the program where they are, ZEST_TEST_ENGINE the first one's name. A server that does not start fails the run.
 
 With --proxy the URLs lead through a proxy that cuts connections while the file $ZEST_TEST_PROXY exists. With --own,
 $ZEST_TEST_RESTART is a command that kills the servers and starts them again.
@@ -32,7 +32,7 @@ def through_proxy(url: str, control: str) -> tuple[Proxy, str]:
 
 
 def run(options, command: list[str], root: Path, own: bool) -> int:
-    environment = dict(os.environ, ZEST_TEST_SERVICES=str(root))
+    environment = dict(os.environ, ZEST_TEST_SERVICES=str(root), ZEST_TEST_ENGINE=options.services_named[0])
     if own:
         folders = " ".join(f"{root}/{kind}" for kind in options.services_named)
         environment["ZEST_TEST_RESTART"] = (
@@ -84,7 +84,7 @@ def main():
     arguments.add_argument("--proxy", action="store_true", help="put a proxy before the server that cuts connections")
     arguments.add_argument("--own", action="store_true", help="start servers for this run only")
     arguments.add_argument("--expect-tests", action="store_true", help="fail when a gtest program ran no test")
-    arguments.add_argument("services_named", nargs="*", choices=[*SERVICES, []], metavar="SERVICE")
+    arguments.add_argument("services_named", nargs="+", choices=list(SERVICES), metavar="SERVICE")
     options = arguments.parse_args(words[:cut])
     command = words[cut + 1:]
     if not command:

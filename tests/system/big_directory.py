@@ -112,6 +112,8 @@ def run_phases(mounts: list[Mount], options) -> dict:
     phases.run("create", count, lambda: in_parallel(create, spread(names, mounts, options.workers)))
     phases.run("list", count, lambda: list_names(last.path / "big", count))
     phases.run("remove", count, lambda: remove(last.path / "big"))
+    if options.no_tree:
+        return phases.results
     (first.path / "tree").mkdir()
     for i in range(0, count, PER_DIRECTORY):
         (first.path / f"tree/dir-{i // PER_DIRECTORY:05}").mkdir()
@@ -128,6 +130,7 @@ def main():
     arguments.add_argument("--entries", type=int, default=1_000_000)
     arguments.add_argument("--mounts", type=int, default=2)
     arguments.add_argument("--workers", type=int, default=2, help="creating processes on each mount")
+    arguments.add_argument("--no-tree", action="store_true", help="only the one directory")
     arguments.add_argument("--measure-only", action="store_true", help="print, but compare with no limit (for the peer)")
     options = arguments.parse_args()
     with client_of(options) as (client, mount_options), workspace("big") as where:

@@ -3,9 +3,9 @@
 Everything lives below one temporary directory a test; nothing outside of it is touched. The peer is the reference
 client of the volume format; ZEST_PEER, PATH and ~/.cache/zest-peer are searched for it.
 
-Volumes are on SQLite, or with `--engine` on a server that tests/services/with.py has started:
+Volumes are on SQLite, or on the server that tests/services/with.py has started:
 
-    tests/services/with.py redis -- tests/posix/run_fsx.py --engine redis
+    tests/services/with.py redis -- tests/posix/run_fsx.py
 """
 
 import contextlib
@@ -100,7 +100,8 @@ class Client:
 class Volume:
     """A volume in a local directory, its metadata in an empty database of `engine`: SQLite, or a running service."""
 
-    def __init__(self, where: Path, name="testvol", trash_days=0, engine="sqlite"):
+    def __init__(self, where: Path, name="testvol", trash_days=0, engine=None):
+        engine = engine or os.environ.get("ZEST_TEST_ENGINE", "sqlite")
         self.name = name
         self.trash_days = trash_days
         self.engine = engine
@@ -206,7 +207,8 @@ def transport(name: str):
 
 def add_engine_argument(arguments):
     """--engine, for tests that run on any of them."""
-    arguments.add_argument("--engine", choices=["sqlite", *SERVICES], default="sqlite")
+    arguments.add_argument("--engine", choices=["sqlite", *SERVICES],
+                           default=os.environ.get("ZEST_TEST_ENGINE", "sqlite"))
 
 
 def add_client_arguments(arguments):
