@@ -117,9 +117,9 @@ def check_owners(zest: Client, volume: Volume, mount: Mount):
 
 def check_older_volume(zest: Client, where: Path):
     """An older client's volume has no table of user quotas: a read-only mount adds none and works, a writing one adds it."""
-    volume = Volume(where, name="older")
+    volume = Volume(where, name="older", engine="sqlite")
     zest.format(volume)
-    with sqlite3.connect(volume.database) as db:
+    with sqlite3.connect(volume.url.removeprefix("sqlite3://")) as db:
         db.execute("drop table jfs_user_group_quota")
     db.close()
     with Mount(zest, volume, where / "older", "--read-only", *OPTIONS) as mount:

@@ -2,6 +2,9 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 
+#include <functional>
+#include <utility>
+
 #include <string>
 
 #include "zest/meta/meta_cases.h"
@@ -299,6 +302,53 @@ TEST_P(Life, ACircleOfWaitersIsADeadlock) {
     EXPECT_EQ(lock(b, 2, unlock, false), 0);
     scope.join();
   });
+}
+
+// Between one client's look at the locks and its commit, another takes the lock, writes, and gives
+// it up: the locks look as before, but the node that comes with the lock must be the new one.
+TEST(Locks, AGrantTellsWhatTheHolderInBetweenHasWritten) {
+  for (bool const posix : {false, true}) {
+    run_simulated([posix] {
+      std::function<void()> in_between;
+      MemoryEngineOptions options;
+      options.yield = false;
+      options.before_call = [&](std::string_view name) -> Result<void> {
+        if (name == "commit" && in_between) {
+          std::exchange(in_between, nullptr)();
+        }
+        return {};
+      };
+      Volume volume(make_memory_engine(options));
+      Client one(volume);
+      Client two(volume);
+      auto const& ctx = volume.root;
+      auto const file = *make(one, FileType::regular, kRootIno, "f");
+      auto const take = [&](Client& client, bool unlock) {
+        if (!posix) {
+          return client.meta.flock(ctx, file, 1, unlock ? FlockOp::unlock : FlockOp::exclusive,
+                                   false);
+        }
+        LockRange range{.type = unlock ? LockRange::Type::unlock : LockRange::Type::write};
+        range.end = 10;
+        return client.meta.setlk(ctx, {.ino = file, .owner = 1, .range = range});
+      };
+      in_between = [&] {
+        ASSERT_TRUE(take(two, false).ok());
+        ASSERT_TRUE(two.meta
+                        .write_slice(ctx, {.ino = file,
+                                           .index = {},
+                                           .slice = {.pos = 0, .id = {1}, .size = 9, .len = 9},
+                                           .mtime = volume.clock.wall()})
+                        .ok());
+        ASSERT_TRUE(take(two, true).ok());
+      };
+      auto const granted = take(one, false);
+      ASSERT_TRUE(granted.ok()) << granted.error().text();
+      EXPECT_EQ(in_between, nullptr);
+      EXPECT_EQ(granted->attr, *one.meta.getattr(ctx, file));
+      EXPECT_EQ(granted->attr->length, 9U);
+    });
+  }
 }
 
 // Creators in one directory depend on its type, mode, owner and flags, not on its times: nobody has

@@ -11,11 +11,12 @@ bool conflicts(FlockOp wanted, FlockType held) noexcept {
   return wanted == FlockOp::exclusive || held == FlockType::write;
 }
 
-// Who held the lock before has stored its data before it gave the lock up. So the node, fetched in
-// one view with the locks that are the commit's condition, tells whether anything that this client
-// remembers is old. Lock calls are not run with hints.
-Result<Attr> granted_node(Txn& txn, Ino ino) {
-  return txn.node(ino);
+// Who held the lock before has stored its data before it gave the lock up. So the node as it is when
+// the lock is taken tells whether anything that this client remembers is old. That it is still the
+// one that was fetched is a condition: another client may have taken the lock, written and given it
+// up in between, and the locks look as before. Lock calls are not run with hints.
+void expect_data(Txn& txn, Ino ino) {
+  txn.expect_node(ino, kMtime | kCtime | kLength);
 }
 
 }  // namespace
@@ -30,7 +31,7 @@ Result<LockAttempt> flock(Txn& txn, FlockRequest const& request) {
     return LockAttempt{};
   }
   ZEST_CHECK(txn.fetch({NodeKey{request.ino}, all}));
-  ZEST_TRY(auto const node, granted_node(txn, request.ino));
+  ZEST_TRY(auto const node, txn.node(request.ino));
   LockAttempt attempt{.holders = {}, .attr = node};
   ZEST_TRY(auto const held, txn.get(all));
   auto const wanted = request.op == FlockOp::exclusive ? FlockType::write : FlockType::read;
@@ -45,6 +46,7 @@ Result<LockAttempt> flock(Txn& txn, FlockRequest const& request) {
   }
   if (attempt.holders.empty()) {
     txn.expect_unchanged(all);
+    expect_data(txn, request.ino);
     txn.put(own, wanted);
   }
   return attempt;
@@ -62,7 +64,7 @@ Result<LockAttempt> setlk(Txn& txn, PlockRequest const& request) {
   auto const unlock = request.range.type == LockRange::Type::unlock;
   LockAttempt attempt;
   if (!unlock) {
-    ZEST_TRY(attempt.attr, granted_node(txn, request.ino));
+    ZEST_TRY(attempt.attr, txn.node(request.ino));
   }
   ZEST_TRY(auto const read, txn.get(all));
   auto const held = read.value_or(Plocks{});
@@ -83,6 +85,9 @@ Result<LockAttempt> setlk(Txn& txn, PlockRequest const& request) {
     return attempt;
   }
   txn.expect_unchanged(all);
+  if (!unlock) {
+    expect_data(txn, request.ino);
+  }
   if (after.empty()) {
     txn.erase(own);
   } else {
