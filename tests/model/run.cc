@@ -100,7 +100,11 @@ class Explanation {
       }
       return explore(next, done);
     }
-    if (auto found = explore(model, done); found.has_value()) {  // It did not happen.
+    ModelFs unchanged = model;
+    if (ops_[i].kind == Kind::close) {
+      unchanged.close_later(ops_[i]);  // Whatever became of the file, the handle is gone.
+    }
+    if (auto found = explore(unchanged, done); found.has_value()) {  // It did not happen.
       return found;
     }
     if (reply.outcome == Outcome::refused || changes_nothing(ops_[i].kind)) {
