@@ -94,9 +94,14 @@ std::vector<Op> resolve_step(Step const& step, ModelFs const& model, std::vector
       only = only.value_or(op.client);
     }
   }
+  // Where files are open, one operation at a time takes names away: two could do it to a file that
+  // none of them alone reaches.
+  auto removers = only.has_value() || !handles.empty() ? 1 : kClients;
   std::erase_if(ops, [&](Op const& op) {
-    return only.has_value() && op.client != *only &&
-           (op.kind == Kind::open || op.kind == Kind::unlink || op.kind == Kind::rename);
+    if (op.kind != Kind::unlink && op.kind != Kind::rename) {
+      return op.kind == Kind::open && op.client != only;
+    }
+    return (only.has_value() && op.client != *only) || removers-- <= 0;
   });
   return ops;
 }
