@@ -223,8 +223,9 @@ class Judge {
   [[nodiscard]] bool stamp_is_ours(UpdateNode const& update) const {
     auto const seen = seen_.find(update.ino);
     auto const* node = node_now(update.ino);
+    // Where the node was ahead of our clock, others would make the same of it.
     return update.raise_ctime && seen != seen_.end() && node != nullptr &&
-           node->ctime == raise_time(seen->second->ctime, *update.raise_ctime);
+           seen->second->ctime < *update.raise_ctime && node->ctime == *update.raise_ctime;
   }
 
   [[nodiscard]] std::optional<Outcome> by_fields() const {
