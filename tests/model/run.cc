@@ -261,7 +261,10 @@ class Run {
       model_ = *std::move(next);
     } else {
       report_.failure = "no order of the operations gives these replies; the model says\n" +
-                        explanation.contradictions();
+                        explanation.contradictions() + "  afterwards\n";
+      for (std::size_t i = 0; i < questions.size(); ++i) {
+        *report_.failure += "    " + describe(questions[i], answers[i]) + '\n';
+      }
     }
   }
 

@@ -183,24 +183,37 @@ class Judge {
     });
   }
 
-  /// A name that is as it was before tells; one that is as wanted doesn't: another client may have
-  /// unlinked the same file, linked it there, or moved it to the trash, under the same name.
+  /// True when the commit gives the inode that `value` names a time stamp, and knew the old one.
+  [[nodiscard]] bool stamps(Value const& value) const {
+    auto const* entry = std::get_if<Entry>(&value);
+    return entry != nullptr && seen_.contains(entry->ino) &&
+           std::ranges::any_of(commit_.changes, [&](Change const& change) {
+             auto const* update = std::get_if<UpdateNode>(&change);
+             return update != nullptr && update->ino == entry->ino && update->raise_ctime;
+           });
+  }
+
+  /// A name that is as it was before tells, unless its inode has another time stamp than before:
+  /// then somebody may have linked or moved it there again. One that is as wanted tells nothing:
+  /// another client may have unlinked the same file, linked it there, or moved it to the trash,
+  /// under the same name.
   [[nodiscard]] std::optional<Outcome> by_names() const {
     bool any = false;
     bool before = false;
-    auto const look = [&](Key const& key) {
+    auto const look = [&](Key const& key, Value const& wanted) {
       if (!std::holds_alternative<EdgeKey>(key)) {
         return;
       }
       any = true;
       auto const known = before_.find(key);
-      before = before || (known != before_.end() && now(key) == known->second);
+      before = before || (known != before_.end() && now(key) == known->second &&
+                          !(stamps(wanted) || stamps(known->second)));
     };
     for (auto const& change : commit_.changes) {
       if (auto const* put = std::get_if<Put>(&change)) {
-        look(put->key);
+        look(put->key, put->value);
       } else if (auto const* erase = std::get_if<Erase>(&change)) {
-        look(erase->key);
+        look(erase->key, Value());
       }
     }
     if (!any) {
