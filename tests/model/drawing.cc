@@ -62,8 +62,10 @@ std::optional<int> opener_of(Op const& op, ModelFs const& model) {
   std::vector<Ino> files;
   if (op.kind == Kind::open) {
     files = {op.ino};
-  } else if (op.kind == Kind::unlink || op.kind == Kind::rename) {
-    files = {child(op.ino, op.name), child(op.other, op.other_name)};
+  } else if (op.kind == Kind::unlink) {
+    files = {child(op.ino, op.name)};
+  } else if (op.kind == Kind::rename) {
+    files = {child(op.other, op.other_name)};
   }
   for (auto const file : files) {
     auto const node = model.nodes().find(file);
@@ -94,9 +96,15 @@ std::vector<Op> resolve_step(Step const& step, ModelFs const& model, std::vector
       only = only.value_or(op.client);
     }
   }
+  // Where files are open, one operation at a time takes names away: two could do it to a file that
+  // none of them alone reaches. And none beside an open, which may fail after an unlink relied on
+  // it.
+  auto removers = only.has_value() ? 0 : handles.empty() ? kClients : 1;
   std::erase_if(ops, [&](Op const& op) {
-    return only.has_value() && op.client != *only &&
-           (op.kind == Kind::open || op.kind == Kind::unlink || op.kind == Kind::rename);
+    if (op.kind == Kind::unlink || op.kind == Kind::rename) {
+      return removers-- <= 0;
+    }
+    return op.kind == Kind::open && op.client != only;
   });
   return ops;
 }

@@ -100,7 +100,11 @@ class Explanation {
       }
       return explore(next, done);
     }
-    if (auto found = explore(model, done); found.has_value()) {  // It did not happen.
+    ModelFs unchanged = model;
+    if (ops_[i].kind == Kind::close) {
+      unchanged.close_later(ops_[i]);  // Whatever became of the file, the handle is gone.
+    }
+    if (auto found = explore(unchanged, done); found.has_value()) {  // It did not happen.
       return found;
     }
     if (reply.outcome == Outcome::refused || changes_nothing(ops_[i].kind)) {
@@ -257,7 +261,10 @@ class Run {
       model_ = *std::move(next);
     } else {
       report_.failure = "no order of the operations gives these replies; the model says\n" +
-                        explanation.contradictions();
+                        explanation.contradictions() + "  afterwards\n";
+      for (std::size_t i = 0; i < questions.size(); ++i) {
+        *report_.failure += "    " + describe(questions[i], answers[i]) + '\n';
+      }
     }
   }
 

@@ -76,6 +76,17 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
+def ports_free(ports: list[int]) -> bool:
+    try:
+        for port in ports:
+            with socket.socket() as s:
+                s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                s.bind((HOST, port))
+    except OSError:
+        return False
+    return True
+
+
 def birth_of(pid: int) -> str:
     """When the process began, in the kernel's ticks: a number that came around is another process."""
     with contextlib.suppress(OSError):
@@ -183,6 +194,9 @@ class Service:
     def restart(self, only: str = ""):
         for name in [only] if only else self.names():
             self.end(name, signal.SIGKILL)
+        end = time.monotonic() + 10
+        while not only and not ports_free(self.ports) and time.monotonic() < end:
+            time.sleep(0.01)  # threads of a killed process close its sockets a moment after it is gone
         self.start()
 
     # ---- databases of tests

@@ -5,7 +5,7 @@
 //   a time stamp that did not move           every change raises the node's ctime, always to
 //   another
 //                                            value: as read before means not happened
-//   names                                    as before means not happened, as wanted means happened
+//   names                                    as before means not happened
 //   fields of a node                         as wanted and ctime moved means happened
 #include "zest/meta/outcome.h"
 
@@ -88,7 +88,13 @@ class Judge {
     }
   }
   void ask_about(Change const& change) {
-    std::visit(Overloaded{[&](Put const& put) { ask(put.key); },
+    std::visit(Overloaded{[&](Put const& put) {
+                            ask(put.key);
+                            auto const* node = std::get_if<Attr>(&put.value);
+                            if (node != nullptr && node->type == FileType::regular) {
+                              ask(DelfileKey{std::get<NodeKey>(put.key).ino, node->length});
+                            }
+                          },
                           [&](Erase const& erase) { ask(erase.key); },
                           [&](AppendSlices const& append) { ask(append.key); },
                           [&](ReplaceChunkPrefix const& replace) { ask(replace.key); },
@@ -125,10 +131,26 @@ class Judge {
     return std::nullopt;
   }
 
+  /// A new node that isn't there: it was never made, or another client has removed it already. A
+  /// file leaves its record among the deleted ones; of others only the directory's time stamp
+  /// tells.
+  [[nodiscard]] Outcome by_absence(Put const& wanted) const {
+    auto const& node = std::get<Attr>(wanted.value);
+    if (node.type == FileType::regular) {
+      auto const& deleted = now(DelfileKey{std::get<NodeKey>(wanted.key).ino, node.length});
+      return is_absent(deleted) ? Outcome::not_happened : Outcome::happened;
+    }
+    auto const stamped = std::ranges::any_of(commit_.changes, [&](Change const& change) {
+      auto const* update = std::get_if<UpdateNode>(&change);
+      return update != nullptr && update->raise_ctime && seen_.contains(update->ino);
+    });
+    return stamped ? by_stamps().value_or(Outcome::unknown) : Outcome::not_happened;
+  }
+
   [[nodiscard]] std::optional<Outcome> by_unique_records() const {
     auto const put = first_of<Put>([&](Put const& wanted) -> std::optional<Outcome> {
       if (std::holds_alternative<NodeKey>(wanted.key)) {
-        return is_absent(now(wanted.key)) ? Outcome::not_happened : Outcome::happened;
+        return is_absent(now(wanted.key)) ? by_absence(wanted) : Outcome::happened;
       }
       if (is_own(wanted.key)) {
         return now(wanted.key) == wanted.value ? Outcome::happened : Outcome::not_happened;
@@ -161,25 +183,31 @@ class Judge {
     });
   }
 
+  /// True when the commit gives the inode that `value` names a time stamp, and knew the old one.
+  [[nodiscard]] bool stamps(Value const& value) const {
+    auto const* entry = std::get_if<Entry>(&value);
+    return entry != nullptr && seen_.contains(entry->ino) &&
+           std::ranges::any_of(commit_.changes, [&](Change const& change) {
+             auto const* update = std::get_if<UpdateNode>(&change);
+             return update != nullptr && update->ino == entry->ino && update->raise_ctime;
+           });
+  }
+
+  /// A name that is as it was before tells, unless its inode has another time stamp than before:
+  /// then somebody may have linked or moved it there again. One that is as wanted tells nothing:
+  /// another client may have unlinked the same file, linked it there, or moved it to the trash,
+  /// under the same name.
   [[nodiscard]] std::optional<Outcome> by_names() const {
     bool any = false;
-    bool other = false;
     bool before = false;
-    bool named = false;  // Something has the name that it was given.
     auto const look = [&](Key const& key, Value const& wanted) {
       if (!std::holds_alternative<EdgeKey>(key)) {
         return;
       }
-      auto const known = before_.find(key);
-      auto const& found = now(key);
-      if (known == before_.end() && found != wanted) {
-        return;  // A name whose state before is not known, and that shows nothing.
-      }
       any = true;
-      named = named || (found == wanted && !is_absent(wanted));
-      before = before || (known != before_.end() && found == known->second);
-      // A name that was taken away and now names something else was taken away.
-      other = other || (found != wanted && !is_absent(wanted));
+      auto const known = before_.find(key);
+      before = before || (known != before_.end() && now(key) == known->second &&
+                          !(stamps(wanted) || stamps(known->second)));
     };
     for (auto const& change : commit_.changes) {
       if (auto const* put = std::get_if<Put>(&change)) {
@@ -191,13 +219,10 @@ class Judge {
     if (!any) {
       return std::nullopt;
     }
-    if (before) {
-      return Outcome::not_happened;
+    if (any_stamp_is_ours()) {
+      return Outcome::happened;
     }
-    if (other || !(named || any_stamp_is_ours())) {
-      return Outcome::unknown;  // The name is gone, but somebody else may have taken it away.
-    }
-    return Outcome::happened;
+    return before ? Outcome::not_happened : Outcome::unknown;
   }
 
   /// Times are the same for nobody else: a client gives each of its attempts its own, and another
@@ -211,8 +236,9 @@ class Judge {
   [[nodiscard]] bool stamp_is_ours(UpdateNode const& update) const {
     auto const seen = seen_.find(update.ino);
     auto const* node = node_now(update.ino);
+    // Where the node was ahead of our clock, others would make the same of it.
     return update.raise_ctime && seen != seen_.end() && node != nullptr &&
-           node->ctime == raise_time(seen->second->ctime, *update.raise_ctime);
+           seen->second->ctime < *update.raise_ctime && node->ctime == *update.raise_ctime;
   }
 
   [[nodiscard]] std::optional<Outcome> by_fields() const {

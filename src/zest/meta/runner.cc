@@ -26,6 +26,9 @@ Error fenced_out() {
           "paused or cut off for longer than its lease"};
 }
 
+// The code of the conflict that says: this commit was looked for, and was not there.
+constexpr Errc kLookedFor = Errc::timedout;
+
 }  // namespace
 
 Runner::Runner(Engine& engine, Clock const& clock, Rng& rng, Registry& metrics,
@@ -42,11 +45,12 @@ Result<void> Runner::attempts(Context const& ctx, Body const& body, HintUse use)
   // One session for all attempts: what began under a session that ended must not happen under the
   // next one without its caller's knowledge.
   auto const session = fence_ != nullptr ? fence_->session() : SessionId{};
+  std::optional<Lost> lost;
   for (unsigned attempt = 0; attempt < kAttemptsMax;) {
     Txn txn(engine_, ctx, next_stamp(), attempt, hints_, use);
     txn.use_acls(acls_);
     txn.fence(session);
-    auto result = body(txn);
+    auto result = body.run(txn);
     if (use == HintUse::any && txn.hinted() && (!result.ok() || txn.pending().changes.empty())) {
       use = HintUse::none;
       continue;
@@ -56,17 +60,20 @@ Result<void> Runner::attempts(Context const& ctx, Body const& body, HintUse use)
     }
     if (result.ok()) {
       hints_.committed(txn.pending());
-      if (quotas_ != nullptr && quotas_->active()) {
-        quotas_->add(ctx, txn.dir_stats(), txn.quota_changes());
-      }
-      if (statistics_.add(txn.pending().usage, txn.dir_stats())) {
-        // The operation is done; a failed flush is tried again by the flusher.
-        static_cast<void>(statistics_.flush(ctx).ok());
-      }
+      account(ctx, txn.pending().usage, txn.dir_stats(), txn.quota_changes());
       return {};
     }
     if (result.error().fault() != Fault::conflict) {
-      return result;
+      if (!lost.has_value() || !came_late(ctx, *lost, result.error())) {
+        return result;
+      }
+      account(ctx, lost->commit.usage, lost->dir_stats, lost->quota_changes);
+      body.remember(/*back=*/true);
+      return {};
+    }
+    if (result.error().code() == kLookedFor) {
+      lost = Lost{txn.pending(), txn.dir_stats(), txn.quota_changes()};
+      body.remember(/*back=*/false);
     }
     hints_.failed(txn.pending());
     use = HintUse::none;
@@ -75,6 +82,27 @@ Result<void> Runner::attempts(Context const& ctx, Body const& body, HintUse use)
     ++attempt;
   }
   return Error::transient(Errc::io, "metadata transaction: gave up after too many conflicts");
+}
+
+void Runner::account(Context const& ctx, Usage const& usage,
+                     std::map<Ino, DirStat> const& dir_stats, QuotaChanges const& quota_changes) {
+  if (quotas_ != nullptr && quotas_->active()) {
+    quotas_->add(ctx, dir_stats, quota_changes);
+  }
+  if (statistics_.add(usage, dir_stats)) {
+    // The operation is done; a failed flush is tried again by the flusher.
+    static_cast<void>(statistics_.flush(ctx).ok());
+  }
+}
+
+// A server may still be at work on a commit whose connection broke when the volume is asked for it;
+// the next attempt then meets its own success as EEXIST or ENOENT.
+bool Runner::came_late(Context const& ctx, Lost const& lost, Error const& refusal) {
+  if (refusal.fault() != Fault::semantic) {
+    return false;
+  }
+  auto const outcome = find_outcome(ctx, lost.commit);
+  return outcome.ok() && *outcome == Outcome::happened;
 }
 
 // A time of its own for each attempt, so that a node's time stamp tells whose change was the last.
@@ -109,7 +137,7 @@ Result<void> Runner::commit(Context const& ctx, Txn const& txn) {
   switch (*outcome) {
     case Outcome::happened: return {};
     case Outcome::not_happened:
-      return Error(Errc::again, Fault::conflict, "the commit did not happen");
+      return Error(kLookedFor, Fault::conflict, "the commit did not happen");
     case Outcome::unknown: break;
   }
   return std::move(committed).error().with(

@@ -12,6 +12,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <mutex>
 #include <optional>
 #include <type_traits>
@@ -79,16 +80,28 @@ class Runner {
   void count_in(Quotas& quotas) noexcept { quotas_ = &quotas; }
 
  private:
-  using Body = std::function<Result<void>(Txn&)>;
+  struct Body {
+    std::function<Result<void>(Txn&)> run;
+    /// Keeps the reply of the attempt that ran last (false), or makes the kept one the reply
+    /// (true).
+    std::function<void(bool back)> remember;
+  };
+  /// A commit that had not happened when it was looked for: it may still have been under way.
+  struct Lost {
+    Commit commit;
+    std::map<Ino, DirStat> dir_stats;
+    QuotaChanges quota_changes;
+  };
 
   template <class Body>
   auto run_with(Context const& ctx, Body const& body, HintUse use)
       -> std::invoke_result_t<Body const&, Txn&> {
     using Reply = std::invoke_result_t<Body const&, Txn&>;
     if constexpr (std::is_same_v<Reply, Result<void>>) {
-      return attempts(ctx, std::cref(body), use);
+      return attempts(ctx, {std::cref(body), [](bool /*back*/) {}}, use);
     } else {
       std::optional<typename Reply::value_type> reply;
+      std::optional<typename Reply::value_type> lost;
       auto const once = [&](Txn& txn) -> Result<void> {
         auto result = body(txn);
         if (!result.ok()) {
@@ -97,12 +110,23 @@ class Runner {
         reply.emplace(*std::move(result));
         return {};
       };
-      ZEST_CHECK(attempts(ctx, std::cref(once), use));
+      auto const remember = [&](bool back) {
+        if (back) {
+          reply = std::move(lost);
+        } else {
+          lost = std::move(reply);
+        }
+      };
+      ZEST_CHECK(attempts(ctx, {std::cref(once), std::cref(remember)}, use));
       return *std::move(reply);
     }
   }
 
   Result<void> attempts(Context const& ctx, Body const& body, HintUse use);
+  void account(Context const& ctx, Usage const& usage, std::map<Ino, DirStat> const& dir_stats,
+               QuotaChanges const& quota_changes);
+  /// True when it arrived after all, which is why a later attempt was refused.
+  bool came_late(Context const& ctx, Lost const& lost, Error const& refusal);
   WallTime next_stamp();
   Result<void> pause(Context const& ctx, unsigned attempt);
   Result<void> commit(Context const& ctx, Txn const& txn);
