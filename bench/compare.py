@@ -15,6 +15,7 @@ import argparse
 import contextlib
 import json
 import os
+import re
 import statistics
 import sys
 import time
@@ -92,6 +93,12 @@ class Side:
             total += int(line.split()[1])
         return total / 1024
 
+    def restarts(self) -> int | None:
+        """What the client's own statistics say, where they have it."""
+        stats = (self.mount.path / ".stats").read_text() if (self.mount.path / ".stats").exists() else ""
+        found = re.search(r"^juicefs_transaction_restart\S* (\d+)", stats, re.M)
+        return int(found[1]) if found else None
+
     def fresh_folder(self) -> Path:
         self.folder += 1
         path = self.mount.path / f"folder{self.folder}"
@@ -115,11 +122,13 @@ def metadata(side: Side, processes: int):
     """Names and nodes only: what an engine's round trips cost. `stat` is cold for the kernel."""
     count = 4000 // processes
     folder = side.fresh_folder()
-    for operation in ("mkdir", "rmdir", "create", "stat", "chmod", "rename", "unlink"):
+    shared = ("shared:mkdir", "shared:create") if processes > 1 else ()
+    for operation in ("mkdir", "rmdir", "create", "stat", "chmod", "rename", "unlink", *shared):
         if operation == "stat":
             side.forget_kernel_caches()
         result = load(side, folder, operation, processes, count)
-        yield f"{operation}, {processes} proc", "op/s", result["per_second"], result["cpu_us"], result["server_us"]
+        label = operation.replace("shared:", "") + (" in one directory" if operation in shared else "")
+        yield f"{label}, {processes} proc", "op/s", result["per_second"], result["cpu_us"], result["server_us"]
 
 
 def small_operations(side: Side, processes: int):
@@ -215,6 +224,9 @@ def main():
                         time.sleep(1)
                 print(f"round {number + 1} of {options.rounds} done", file=sys.stderr)
             print(table(results, names))
+            for side in sides:
+                if side.restarts() is not None:
+                    print(f"\n{side.name}: {side.restarts()} transactions were tried again")
             print("\nPeak resident memory: " + ", ".join(f"{s.name} {s.peak_mib():.0f} MiB" for s in sides))
         finally:
             for side in sides:

@@ -3,6 +3,8 @@
 // latencies. Needs nothing but the kernel.
 //
 //   fsload DIR OPERATION PROCESSES COUNT      (COUNT operations in each process)
+//   fsload DIR shared:OPERATION PROCESSES COUNT   all processes in one directory: who gets in whose
+//   way?
 //
 // OPERATION: create, stat, readdir, unlink, mkdir, rmdir, chmod, write4k, read4k, rename, open.
 // `stat`, `readdir`, `chmod`, `rename`, `open`, `read4k` and `unlink` work on the files that
@@ -109,7 +111,11 @@ int main(int argc, char** argv) {
     return 2;
   }
   std::string const root = argv[1];
-  std::string_view const operation = argv[2];
+  std::string_view operation = argv[2];
+  bool const shared = operation.starts_with("shared:");
+  if (shared) {
+    operation.remove_prefix(std::string_view("shared:").size());
+  }
   int const processes = std::atoi(argv[3]);
   int const count = std::atoi(argv[4]);
   // A listing is one operation over all files, so it is repeated less often.
@@ -120,16 +126,20 @@ int main(int argc, char** argv) {
       static_cast<float*>(mmap(nullptr, latencies_size * sizeof(float), PROT_READ | PROT_WRITE,
                                MAP_SHARED | MAP_ANONYMOUS, -1, 0));
   check(latencies != MAP_FAILED, "mmap");
-  for (int p = 0; p < processes; ++p) {
+  for (int p = 0; p < processes && !shared; ++p) {
     mkdir((root + "/p" + std::to_string(p)).c_str(), 0755);
+  }
+  if (shared) {
+    mkdir((root + "/shared").c_str(), 0755);
   }
   auto const start = Clock::now();
   for (int p = 0; p < processes; ++p) {
     if (fork() == 0) {
-      std::string const directory = root + "/p" + std::to_string(p);
+      std::string const directory = root + (shared ? "/shared" : "/p" + std::to_string(p));
+      int const first = shared ? p * rounds : 0;
       for (int i = 0; i < rounds; ++i) {
         auto const before = Clock::now();
-        operate(operation, directory, i, count);
+        operate(operation, directory, first + i, count);
         latencies[p * rounds + i] =
             std::chrono::duration<float, std::micro>(Clock::now() - before).count();
       }

@@ -92,7 +92,7 @@ Result<std::unique_ptr<Workshop>> Workshop::create(LogConfig const& log) {
 Result<void> Workshop::open(std::string_view meta_url, EngineUse use) {
   ZEST_TRY(auto const password, password_from_environment(meta_url));
   ZEST_TRY(url_, parse_meta_url(meta_url, password));
-  ZEST_TRY(engine_, open_engine(url_, use, log_, metrics_));
+  ZEST_TRY(engine_, open_engine(url_, use, log_, metrics_, kPatienceOfCommands));
   return {};
 }
 

@@ -1,6 +1,7 @@
 // Builds what a command works on: the only place that names concrete engines and stores.
 #pragma once
 
+#include <chrono>
 #include <concepts>
 #include <cstdint>
 #include <memory>
@@ -27,10 +28,16 @@ enum class EngineUse : std::uint8_t {
   read_only,
 };
 
+/// How long a call waits for a server that is away: a mount sits out its restart; a person who
+/// typed a wrong port wants to know.
+constexpr Duration kPatienceOfMounts = std::chrono::seconds(30);
+constexpr Duration kPatienceOfCommands = std::chrono::seconds(3);
+
 /// Connects to the metadata engine of `url`. ENOTSUP for engines of the format that this version
 /// lacks, EINVAL for a scheme nobody knows. Messages show the redacted URL. Blocks.
 Result<std::unique_ptr<meta::Engine>> open_engine(MetaUrl const& url, EngineUse use, Logger& log,
-                                                  Registry& metrics);
+                                                  Registry& metrics,
+                                                  Duration patience = kPatienceOfMounts);
 
 /// The META-URL with relative paths made absolute, for what outlives the current directory.
 MetaUrl absolute_url(MetaUrl url);

@@ -37,6 +37,7 @@ struct Request {
   EngineUse use;
   Logger& log;
   Registry& metrics;
+  Duration patience;
 };
 
 void warn_of(std::vector<std::string> const& ignored, Logger& log) {
@@ -69,7 +70,8 @@ Opened open_remote(Options options, Request const& request,
   warn_of(options.ignored, request.log);
   meta::RemoteSqlOptions const engine{.url = options.engine,
                                       .read_only = request.use == EngineUse::read_only,
-                                      .loops = std::max(1U, std::thread::hardware_concurrency())};
+                                      .loops = std::max(1U, std::thread::hardware_concurrency()),
+                                      .patience = request.patience};
   return meta::make_remote_sql_engine(make_connector(std::move(options)), engine, request.log,
                                       request.metrics);
 }
@@ -88,6 +90,7 @@ Opened open_etcd_url(Request const& request) {
   meta::EtcdOptions options;
   ZEST_TRY(options.url, meta::parse_etcd_url(request.url));
   options.seed = random_seed();
+  options.patience = std::min(options.patience, request.patience);
   warn_of(options.url.ignored, request.log);
   return meta::open_etcd_engine(std::move(options), request.log, request.metrics);
 }
@@ -108,13 +111,14 @@ constexpr std::array<Engine, 8> kEngines{{{"sqlite3", open_sqlite_url},
 }  // namespace
 
 Result<std::unique_ptr<meta::Engine>> open_engine(MetaUrl const& url, EngineUse use, Logger& log,
-                                                  Registry& metrics) {
+                                                  Registry& metrics, Duration patience) {
   auto const* const engine = std::ranges::find(kEngines, url.scheme, &Engine::scheme);
   if (engine != kEngines.end()) {
     auto opened = engine->open({.url = url.scheme + url.text.substr(url.text.find("://")),
                                 .use = use,
                                 .log = log,
-                                .metrics = metrics});
+                                .metrics = metrics,
+                                .patience = patience});
     if (!opened.ok()) {
       return std::move(opened).error().with("open " + url.redacted);
     }
