@@ -13,6 +13,7 @@ $ZEST_TEST_RESTART is a command that kills the servers and starts them again.
 import argparse
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -90,6 +91,7 @@ def main():
     if not command:
         arguments.error("no program after --")
     own = options.own or options.services is None
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # servers are stopped then, too
     try:
         if not own:
             return run(options, command, Path(options.services).absolute(), own)

@@ -52,7 +52,8 @@ def counters(one: Path, two: Path):
         for where in (one, two):
             with open(where / name) as f:
                 fcntl.flock(f, fcntl.LOCK_SH)
-                assert f.read() == str(4 * times), f"{kind}: steps were lost"
+                found = f.read()
+                assert found == str(4 * times), f"{kind}: steps were lost: {found} of {4 * times} on {where.name}"
 
 
 def close_to_open(one: Path, two: Path):

@@ -317,8 +317,10 @@ TEST_P(EngineTest, EveryCallTakesItsTrips) {
     };
     EXPECT_LE(trips([&] { must_commit({.changes = many_changes()}); }), GetParam().trips_max);
     EXPECT_LE(trips([&] { get(ChildKey{kRootIno, "new"}); }), GetParam().trips_max);
-    EXPECT_LE(trips([&] { must(engine().list_dir(ctx, {.dir = kRootIno, .attrs = true})); }), GetParam().trips_max);
-    EXPECT_LE(trips([&] { must(engine().allocate_ids(ctx, IdKind::inode, 10)); }), GetParam().trips_max);
+    EXPECT_LE(trips([&] { must(engine().list_dir(ctx, {.dir = kRootIno, .attrs = true})); }),
+              GetParam().trips_max);
+    EXPECT_LE(trips([&] { must(engine().allocate_ids(ctx, IdKind::inode, 10)); }),
+              GetParam().trips_max);
   });
 }
 
