@@ -392,6 +392,15 @@ class Galera(MariaDb):
                 "ZEST_TEST_GALERA_NODES": ",".join(f"{HOST}:{p}" for p in self.ports[:3])}
 
 
+def works_in(folder: Path) -> bool:
+    """Does a process have this current directory?"""
+    for link in Path("/proc").glob("[0-9]*/cwd"):
+        with contextlib.suppress(OSError):
+            if os.readlink(link) == str(folder):
+                return True
+    return False
+
+
 class Postgres(Service):
     kind = "postgres"
     stop_signal = signal.SIGINT  # does not wait for clients
@@ -407,6 +416,10 @@ class Postgres(Service):
                  "--no-sync", cwd="/")
         if not self.alive("postgres"):  # killed, it leaves its number behind, which a zombie may still have
             (data / "postmaster.pid").unlink(missing_ok=True)
+            # Killed, its children notice a moment later; each is a session of its own and holds the shared memory.
+            stop = time.monotonic() + 30
+            while works_in(data) and time.monotonic() < stop:
+                time.sleep(0.02)
         self.spawn("postgres", *become, program("postgres"), "-D", data, "-c", f"listen_addresses={HOST}",
                    "-c", f"port={self.port}", "-c", "unix_socket_directories=", "-c", "fsync=off",
                    "-c", "full_page_writes=off", "-c", "max_connections=200", "-c", "shared_buffers=64MB")
