@@ -45,7 +45,11 @@ void Vfs::Impl::refresh_after_lock(FilePtr const& file, Attr const& attr, std::u
   bool fresh = false;
   {
     std::lock_guard const lock(file->mutex);
-    bool const raced = file->attr_known && file->epoch > before;
+    // Own commits were answered while this call waited for the lock. They came before the grant
+    // and are part of its node, unless their time stamp is later: stamps only rise. A node that is
+    // not taken over here would be found by the kernel's next GETATTR, whose reply it would drop,
+    // because it was told meanwhile, and then read with the old size.
+    bool const raced = file->attr_known && file->epoch > before && attr.mtime < file->attr.mtime;
     KernelStamp const now{.mtime = attr.mtime, .ctime = attr.ctime, .length = attr.length};
     // Another client's write may hide behind the time stamp of our own last commit.
     if (attr.mtime != file->validated_mtime) {
@@ -53,7 +57,7 @@ void Vfs::Impl::refresh_after_lock(FilePtr const& file, Attr const& attr, std::u
       file->validated_mtime = attr.mtime;
     }
     fresh = !raced && file->stamp == now;
-    file->apply_fetched(attr, before);
+    file->apply_fetched(attr, raced ? before : file->epoch);
     if (raced) {
       file->stamp.reset();
     } else {
