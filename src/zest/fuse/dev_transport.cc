@@ -18,6 +18,10 @@ namespace {
 /// Requests up to this size are copied into their slot: all but large writes and long xattrs.
 /// Copying 4 KiB costs 0.1 µs; keeping a megabyte for it would cost the whole budget of buffers.
 constexpr std::size_t kSmallMax = 4096 + 256;
+/// With so many requests in a row the first loop calls another one: it has more than it answers.
+constexpr unsigned kBusyStreak = 4;
+/// A loop that helps sleeps again after so many wake-ups in a row for less than two requests each.
+constexpr unsigned kIdleWakes = 8;
 /// What precedes the data of a WRITE, rounded up to a page so that the data could be aligned.
 constexpr std::size_t kHeaderRoom = 4096;
 /// An INTERRUPT may overtake its request on another loop: when to look for it again.
@@ -84,6 +88,9 @@ struct DevTransport::Lane {
       : loop(l), free_slots(slots), free_buffers(buffers) {}
 
   Loop& loop;
+  bool helper = false;      ///< sleeps while the first loop can do it alone
+  unsigned streak = 0;      ///< requests read since the last time that there was none
+  unsigned idle_wakes = 0;  ///< in a row
   int fd = -1;
   UniqueFd clone;
   std::size_t buffer_size = 0;
@@ -143,6 +150,7 @@ Result<void> DevTransport::start() {
     auto lane = std::make_unique<Lane>(loops_.loop(i), options_.requests_max, buffers);
     lane->buffer_size = buffer_size;
     lane->fd = device_;
+    lane->helper = i > 0;
     if (i > 0) {
       ZEST_TRY(lane->clone, clone_device(device_));
       lane->fd = lane->clone.get();
@@ -160,7 +168,6 @@ void DevTransport::wait() {
 }
 
 void DevTransport::read_requests(Lane& lane) {
-  Context const ctx{.stop = scope_.token()};
   lane.buffer = lane.take_buffer();
   for (;;) {
     if (!lane.buffer) {
@@ -171,10 +178,15 @@ void DevTransport::read_requests(Lane& lane) {
     int const error = n < 0 ? errno : 0;
     if (n >= 0) {
       accept(lane, static_cast<std::size_t>(n));
+      if (++lane.streak == kBusyStreak) {
+        lane.streak = 0;
+        lane.idle_wakes = 0;
+        call_for_help(false);
+      }
       // The request runs before the next one is read: its caller waits for it.
       lane.loop.yield();
     } else if (error == EAGAIN) {
-      if (!lane.loop.wait_fd(ctx, lane.fd, {.readable = true}).ok()) {
+      if (!wait_for_requests(lane)) {
         break;
       }
     } else if (error == ENODEV || error == ECONNABORTED) {
@@ -185,7 +197,42 @@ void DevTransport::read_requests(Lane& lane) {
       break;
     }
   }
+  call_for_help(true);  // Those that sleep see the end for themselves.
   dispatcher_.interrupts().close();
+}
+
+bool DevTransport::wait_for_requests(Lane& lane) {
+  Context const ctx{.stop = scope_.token()};
+  lane.idle_wakes = lane.streak >= 2 ? 0 : lane.idle_wakes + 1;
+  lane.streak = 0;
+  if (!lane.helper || lane.idle_wakes < kIdleWakes) {
+    return lane.loop.wait_fd(ctx, lane.fd, {.readable = true}).ok();
+  }
+  auto const called = std::make_shared<Event>();
+  {
+    std::lock_guard const lock(help_mutex_);
+    if (ended_) {
+      return false;
+    }
+    asleep_.push_back(called);
+  }
+  lane.idle_wakes = 0;
+  return called->wait(ctx).ok();
+}
+
+void DevTransport::call_for_help(bool all) {
+  std::vector<std::shared_ptr<Event>> called;
+  {
+    std::lock_guard const lock(help_mutex_);
+    ended_ = ended_ || all;
+    while (!asleep_.empty() && (all || called.empty())) {
+      called.push_back(std::move(asleep_.back()));
+      asleep_.pop_back();
+    }
+  }
+  for (auto const& event : called) {
+    event->set();
+  }
 }
 
 void DevTransport::accept(Lane& lane, std::size_t length) {

@@ -4,10 +4,15 @@
 // copied into a slot and its buffer read into again; a large one (WRITE) keeps its buffer until it
 // was served. Both are bounded: when they are used up the fiber stops reading, and requests wait
 // in the kernel. Reply data are sent from where they are, without a copy in user space.
+//
+// The kernel wakes everybody who waits for a request, and one gets it. So that a single caller does
+// not cost a wake-up of every loop, only the first loop waits always; the others help when it finds
+// several requests in a row, and sleep again when what they get is single ones.
 #pragma once
 
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <vector>
 
 #include "zest/base/log.h"
@@ -40,6 +45,11 @@ class DevTransport final : public Transport {
   struct Slot;
   struct Lane;
   void read_requests(Lane& lane);
+  /// Nothing to read now: waits for more, or, on a loop that only helps, for a call for help.
+  /// False: the transport ends.
+  bool wait_for_requests(Lane& lane);
+  /// Wakes one loop that sleeps; with `all`, every one.
+  void call_for_help(bool all);
   void accept(Lane& lane, std::size_t length);
   void take_notice(RawRequest const& raw);
   void serve(Lane& lane, Slot& slot);
@@ -51,6 +61,9 @@ class DevTransport final : public Transport {
   Dispatcher& dispatcher_;
   Logger& log_;
   std::vector<std::unique_ptr<Lane>> lanes_;
+  std::mutex help_mutex_;
+  std::vector<std::shared_ptr<Event>> asleep_;  ///< guarded by help_mutex_; shared with the sleeper
+  bool ended_ = false;                          ///< guarded by help_mutex_
   Scope scope_;
 };
 
