@@ -412,8 +412,11 @@ class Postgres(Service):
             become = ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups"]
             shutil.chown(self.folder / "data", "postgres", "postgres")
         if not (data / "PG_VERSION").exists():
-            call(*become, program("initdb"), "-D", data, "-U", "test", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8",
-                 "--no-sync", cwd="/")
+            # With passwords, so that a wrong one is refused.
+            password = self.folder / "data" / "password"
+            password.write_text("test\n")
+            call(*become, program("initdb"), "-D", data, "-U", "test", "--auth=scram-sha-256", f"--pwfile={password}",
+                 "-E", "UTF8", "--locale=C.UTF-8", "--no-sync", cwd="/")
         if not self.alive("postgres"):  # killed, it leaves its number behind, which a zombie may still have
             (data / "postmaster.pid").unlink(missing_ok=True)
             # Killed, its children notice a moment later; each is a session of its own and holds the shared memory.
@@ -428,7 +431,7 @@ class Postgres(Service):
             call(*self.client("postgres"), "-c", "create database test")
 
     def client(self, database: str) -> list:
-        return [program("psql"), "-h", HOST, "-p", self.port, "-U", "test", "-d", database, "-qtA"]
+        return [program("psql"), "-qtA", f"host={HOST} port={self.port} user=test password=test dbname={database}"]
 
     def url(self, database: str) -> str:
         return f"postgres://test:test@{HOST}:{self.port}/{database}?sslmode=disable"
