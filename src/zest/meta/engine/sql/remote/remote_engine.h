@@ -1,7 +1,7 @@
 // A volume in a networked SQL server, in the peer's schema (format/03); both programs may have it
 // open at once. The driver below it is a Connector (session.h).
 //
-// Every call is one batch of statements and one round trip (docs/decisions/0008-sql-one-trip.md).
+// Every call is one batch of statements and one round trip (docs/decisions/0007-sql-one-trip.md).
 // A commit that returned is as durable as the server's configuration makes its commits. Calls are
 // made on fibers.
 #pragma once
