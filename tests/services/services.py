@@ -6,10 +6,11 @@
     services.py restart DIR [NAME]   kill -9 the processes (or the one of that name) and start them again
     services.py status DIR           the processes; exit status 1 when one of them is gone
     services.py wipe DIR             stop, and delete the folder
+    services.py kill-leader DIR      kill -9 the leader of an etcd-cluster
 
 A service is redis, sentinel (three servers, three sentinels), cluster (three nodes, or six with replicas:
-ZEST_CLUSTER_NODES=6), mysql (MariaDB), galera (three nodes), postgres or etcd. Nothing is flushed to the disk: what
-was acknowledged survives kill -9, not a power cut. Ports are free ones of the first start and stay the same.
+ZEST_CLUSTER_NODES=6), mysql (MariaDB), galera (three nodes), postgres, etcd or etcd-cluster (three members). Nothing is
+flushed to the disk: what was acknowledged survives kill -9, not a power cut. Ports are free ones of the first start and stay the same.
 
 Each test gets a database of its own (Database): tests on one server do not see each other.
 """
@@ -471,7 +472,47 @@ class Etcd(Service):
         return f"etcd://{HOST}:{self.port}/t{number:03}"
 
 
-SERVICES = {s.kind: s for s in (Redis, Sentinel, Cluster, MariaDb, Galera, Postgres, Etcd)}
+class EtcdCluster(Service):
+    """Three members; the test kills their leader."""
+
+    kind = "etcd-cluster"
+    port_count = 6
+
+    def endpoints(self) -> str:
+        return ",".join(f"{HOST}:{port}" for port in self.ports[:3])
+
+    def ask(self, *words) -> str:
+        return call(program("etcdctl"), f"--endpoints={self.endpoints()}", *words, env=dict(os.environ, ETCDCTL_API="3"))
+
+    def launch(self):
+        members = ",".join(f"etcd{i}=http://{HOST}:{self.ports[3 + i]}" for i in range(3))
+        for i in range(3):
+            client, peer = f"http://{HOST}:{self.ports[i]}", f"http://{HOST}:{self.ports[3 + i]}"
+            self.spawn(f"etcd{i}", program("etcd"), "--name", f"etcd{i}", "--data-dir", self.folder / f"data/etcd{i}",
+                       "--listen-client-urls", client, "--advertise-client-urls", client,
+                       "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
+                       "--initial-cluster", members, "--initial-cluster-state", "new")
+        self.await_true("etcd", lambda: works(program("etcdctl"), f"--endpoints={self.endpoints()}", "endpoint", "health",
+                                              env=dict(os.environ, ETCDCTL_API="3")))
+
+    def kill_leader(self):
+        for status in json.loads(self.ask("endpoint", "status", "-w", "json")):
+            if status["Status"]["leader"] == status["Status"]["header"]["member_id"]:
+                port = int(status["Endpoint"].rpartition(":")[2])
+                self.end(f"etcd{self.ports.index(port)}", signal.SIGKILL)
+                return
+        raise Failure("etcd: no member says that it leads")
+
+    def values(self):
+        return {"ZEST_TEST_ETCD_CLUSTER": f"etcd://{self.endpoints()}/test",
+                "ZEST_TEST_ETCD_KILL": f"{sys.executable} {Path(__file__).resolve()} kill-leader {self.folder}"}
+
+    def make_database(self, number: int) -> str:
+        self.ask("del", "--prefix", f"/t{number:03}")
+        return f"etcd://{self.endpoints()}/t{number:03}"
+
+
+SERVICES = {s.kind: s for s in (Redis, Sentinel, Cluster, MariaDb, Galera, Postgres, Etcd, EtcdCluster)}
 
 
 def service_in(folder: Path) -> Service:
@@ -503,7 +544,7 @@ class Database:
 
 def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("verb", choices=["start", "stop", "restart", "status", "wipe"])
+    arguments.add_argument("verb", choices=["start", "stop", "restart", "status", "wipe", "kill-leader"])
     arguments.add_argument("words", nargs="+", metavar="SERVICE DIR | DIR [NAME]")
     options = arguments.parse_args()
     try:
@@ -518,6 +559,8 @@ def main():
         service = service_in(folder)
         if options.verb == "restart":
             service.restart(*options.words[1:])
+        elif options.verb == "kill-leader":
+            service.kill_leader()
         elif options.verb == "status":
             states = {name: service.alive(name) for name in service.names()}
             print("".join(f"{'up' if up else 'down'} {name}\n" for name, up in states.items()), end="")
