@@ -161,18 +161,16 @@ OpenReply Vfs::Impl::opened(FilePtr const& file, Attr const& attr, std::uint64_t
   return reply;
 }
 
-Result<OpenReply> Vfs::Impl::open_file(Context const& ctx, Ino ino, std::uint32_t flags,
-                                       bool created) {
+Result<OpenReply> Vfs::Impl::open_file(Context const& ctx, Ino ino, std::uint32_t flags) {
   auto const file = files.open(ino);
   auto const before = env.epoch.load();
-  // Whoever created a file may open it whatever its mode says.
-  auto attr = meta().open(created ? Env::background() : ctx, ino, flags);
+  auto attr = meta().open(ctx, ino, flags);
   if (!attr.ok()) {
     files.close(ino);
     return std::move(attr).error();
   }
   auto reply = opened(file, *attr, before, flags);
-  if (!created && (flags & O_TRUNC) != 0 && attr->length > 0) {
+  if ((flags & O_TRUNC) != 0 && attr->length > 0) {
     if (auto cut = truncate(ctx, ino, 0, true); !cut.ok()) {
       handles.remove<FileHandle>(reply.handle);
       close_file(ino);

@@ -66,7 +66,7 @@ struct Vfs::Impl {
                    std::uint32_t flags);
   /// What the kernel may answer with from its memory is not older than `attr`.
   void refresh_kernel(Ino ino, Attr const& attr);
-  Result<OpenReply> open_file(Context const& ctx, Ino ino, std::uint32_t flags, bool created);
+  Result<OpenReply> open_file(Context const& ctx, Ino ino, std::uint32_t flags);
   /// meta.close and what follows from it.
   void close_file(Ino ino);
   void deleted(meta::UnlinkReply const& reply);

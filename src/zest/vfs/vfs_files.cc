@@ -40,7 +40,7 @@ Result<OpenReply> Vfs::open(Context const& ctx, Ino ino, std::uint32_t flags) {
                            .direct_io = true,
                            .nonseekable = stream};
         }
-        ZEST_TRY(auto const reply, impl.open_file(ctx, ino, flags, false));
+        ZEST_TRY(auto const reply, impl.open_file(ctx, ino, flags));
         if (auto const file = impl.files.find(ino)) {
           auto const attr = [&] {
             std::lock_guard const lock(file->mutex);
@@ -80,7 +80,7 @@ Result<CreateReply> Vfs::create(Context const& ctx, meta::MknodRequest const& re
     if (created) {
       reply.open = impl.opened(impl.files.open(made->ino), made->attr, before, flags);
     } else {
-      ZEST_TRY(reply.open, impl.open_file(ctx, made->ino, flags, false));
+      ZEST_TRY(reply.open, impl.open_file(ctx, made->ino, flags));
     }
     reply.entry = impl.entry(made->ino, made->attr, before);
     return reply;

@@ -11,6 +11,7 @@
 #include "zest/format/counter_name.h"
 #include "zest/format/endian.h"
 #include "zest/format/usage.h"
+#include "zest/meta/engine/counters.h"
 #include "zest/meta/engine/node_fields.h"
 
 namespace zest::meta::kv {
@@ -27,17 +28,6 @@ Result<std::int64_t> add(std::int64_t value, std::int64_t delta, std::string_vie
     return out_of_range(what);
   }
   return sum;
-}
-
-std::string_view lease_name(Lease lease) noexcept {
-  switch (lease) {
-    case Lease::cleanup_sessions: return kLastCleanupSessions;
-    case Lease::cleanup_files: return kLastCleanupFiles;
-    case Lease::cleanup_trash: return kLastCleanupTrash;
-    case Lease::cleanup_changelog: return kLastCleanupChangeLog;
-    case Lease::cleanup_slices: return kNextCleanupSlices;
-  }
-  __builtin_unreachable();
 }
 
 /// Adds to the counter; absent counts as 0.
@@ -61,28 +51,17 @@ Result<T> find(View& view, Layout const& layout, Key const& key, T otherwise) {
 
 }  // namespace
 
-std::string_view counter_name(IdKind kind) noexcept {
-  switch (kind) {
-    case IdKind::inode: return kNextInode;
-    case IdKind::slice: return kNextChunk;
-    case IdKind::session: return kNextSession;
-    case IdKind::trash: return kNextTrash;
-  }
-  __builtin_unreachable();
-}
-
 Result<IdRange> allocate_ids(View& view, Layout const& layout, IdKind kind, std::uint64_t count) {
-  auto const name = counter_name(kind);
+  auto const name = counter_of(kind);
   auto const key = layout.counter(name);
   ZEST_TRY(auto stored, read_counter(view, key, name));
-  // nextInode and nextChunk hold the next free id (from 2 and 1 on), the others the last used one.
-  auto const holds_last = kind == IdKind::session || kind == IdKind::trash;
-  stored = std::max<std::int64_t>(stored, holds_last ? 0 : kind == IdKind::inode ? 2 : 1);
+  auto const stored_as = stored_ids(kind);
+  stored = std::max<std::int64_t>(stored, stored_as.initial);
   if (count > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max() - stored)) {
     return out_of_range(name);
   }
   view.put(key, encode_counter_le(stored + static_cast<std::int64_t>(count)));
-  return IdRange{.first = static_cast<std::uint64_t>(stored) + (holds_last ? 1 : 0),
+  return IdRange{.first = static_cast<std::uint64_t>(stored + stored_as.first_offset),
                  .count = count};
 }
 
@@ -128,8 +107,7 @@ Result<void> add_quota_usage(View& view, Layout const& layout,
     if (!exists && key.type == QuotaType::directory) {
       continue;
     }
-    ZEST_TRY(auto quota,
-             find(view, layout, key, Quota{.max_space = -1, .max_inodes = -1}));
+    ZEST_TRY(auto quota, find(view, layout, key, Quota{.max_space = -1, .max_inodes = -1}));
     auto const what = describe(key);
     ZEST_TRY(quota.used_space, add(quota.used_space, delta.space, what));
     ZEST_TRY(quota.used_inodes, add(quota.used_inodes, delta.inodes, what));
@@ -160,12 +138,12 @@ Result<std::uint32_t> insert_acl(View& view, Layout const& layout, AclRule const
 
 Result<bool> take_lease(View& view, Layout const& layout, Lease lease, std::int64_t now_sec,
                         std::int64_t interval_sec) {
-  auto const key = layout.counter(lease_name(lease));
+  auto const key = layout.counter(counter_of(lease));
   std::int64_t last = 0;
   if (auto const raw = view.get(key)) {
     auto stored = decode_time_be(*raw);
     if (!stored.ok()) {
-      return std::move(stored).error().with(lease_name(lease));
+      return std::move(stored).error().with(counter_of(lease));
     }
     last = *stored;
   }

@@ -15,9 +15,6 @@
 
 namespace zest::meta::kv {
 
-/// The counter of an id kind; also what its allocations meet at.
-std::string_view counter_name(IdKind kind) noexcept;
-
 /// Each runs inside of a transaction; what it does and returns: Engine.
 Result<IdRange> allocate_ids(View& view, Layout const& layout, IdKind kind, std::uint64_t count);
 Result<Usage> read_usage(View& view, Layout const& layout);

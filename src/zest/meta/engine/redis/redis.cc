@@ -15,6 +15,7 @@
 #include "zest/format/attr.h"
 #include "zest/format/counter_name.h"
 #include "zest/format/usage.h"
+#include "zest/meta/engine/counters.h"
 #include "zest/meta/engine/node_fields.h"
 #include "zest/meta/engine/redis/client.h"
 #include "zest/meta/engine/redis/commit.h"
@@ -28,27 +29,6 @@ namespace zest::meta {
 namespace redis {
 
 namespace {
-
-std::string_view lease_name(Lease lease) noexcept {
-  switch (lease) {
-    case Lease::cleanup_sessions: return kLastCleanupSessions;
-    case Lease::cleanup_files: return kLastCleanupFiles;
-    case Lease::cleanup_trash: return kLastCleanupTrash;
-    case Lease::cleanup_changelog: return kLastCleanupChangeLog;
-    case Lease::cleanup_slices: return kNextCleanupSlices;
-  }
-  __builtin_unreachable();
-}
-
-std::string_view id_counter(IdKind kind) noexcept {
-  switch (kind) {
-    case IdKind::inode: return kNextInode;
-    case IdKind::slice: return kNextChunk;
-    case IdKind::session: return kNextSession;
-    case IdKind::trash: return kNextTrash;
-  }
-  __builtin_unreachable();
-}
 
 class RedisEngine final : public Engine {
  public:
@@ -299,7 +279,7 @@ Result<void> RedisEngine::commit(Context const& ctx, Commit const& commit) {
 
 Result<IdRange> RedisEngine::allocate_ids(Context const& ctx, IdKind kind, std::uint64_t count) {
   ZEST_TRY(auto const* names, keys(ctx));
-  auto const key = names->counter(id_counter(kind));
+  auto const key = names->counter(counter_of(kind));
   // The counter holds the last used id, and a lost reply only loses ids.
   for (;;) {
     ZEST_TRY(auto const reply, client_.read(ctx, {"INCRBY", key, std::to_string(count)}));
@@ -427,7 +407,7 @@ Result<bool> RedisEngine::take_lease(Context const& ctx, Lease lease, std::int64
                                      std::int64_t interval_sec) {
   ZEST_TRY(auto const* names, keys(ctx));
   ScriptCall const call{.script = &scripts_.take_lease,
-                        .keys = {names->counter(lease_name(lease))},
+                        .keys = {names->counter(counter_of(lease))},
                         .arguments = {std::to_string(now_sec), std::to_string(interval_sec)},
                         .changes = true};
   ZEST_TRY(auto const reply, client_.call(ctx, call));

@@ -5,6 +5,7 @@
 #include "zest/format/acl.h"
 #include "zest/format/slice.h"
 #include "zest/meta/engine/node_fields.h"
+#include "zest/meta/engine/sql/row_fields.h"
 #include "zest/meta/engine/sql/sqlite_query.h"
 #include "zest/meta/engine/sql/sqlite_read.h"
 #include "zest/meta/engine/sql/sqlite_rows.h"
@@ -14,34 +15,7 @@ namespace zest::meta::sqlite {
 
 namespace {
 
-Quota read_quota_columns(RowReader& row) {
-  Quota quota;
-  quota.max_space = row.in_range_of<std::int64_t>();
-  quota.max_inodes = row.in_range_of<std::int64_t>();
-  quota.used_space = row.in_range_of<std::int64_t>();
-  quota.used_inodes = row.in_range_of<std::int64_t>();
-  return quota;
-}
-
-// A permission: three bits, or 0xFFFF (also NULL) for an entry that is not there.
-Result<AclRule> read_rule(RowReader& row, Key const& key) {
-  AclRule rule;
-  for (auto* perm : {&rule.owner, &rule.group, &rule.mask, &rule.other}) {
-    *perm = row.in_range_of<std::uint16_t>();
-  }
-  for (auto* entries : {&rule.named_users, &rule.named_groups}) {
-    auto decoded = decode_acl_entries(row.bytes());
-    if (!decoded.ok()) {
-      return std::move(decoded).error().with(describe(key));
-    }
-    *entries = *std::move(decoded);
-  }
-  return rule;
-}
-
-#define ZEST_SQL_ACL_COLUMNS                                                                  \
-  "ifnull(owner,65535),ifnull(\"group\",65535),ifnull(mask,65535),ifnull(other,65535),named_" \
-  "users,named_groups"
+#define ZEST_SQL_ACL_COLUMNS "owner,\"group\",mask,other,named_users,named_groups"
 
 Result<std::vector<DelayedSlice>> delayed_of(std::string_view bytes, Key const& key) {
   auto slices = decode_delayed_slices(bytes);
@@ -54,7 +28,7 @@ Result<std::vector<DelayedSlice>> delayed_of(std::string_view bytes, Key const& 
 }  // namespace
 
 Result<Value> read_quota(Connection& connection, QuotaKey const& key) {
-  auto const read = [](RowReader& row) { return Value(read_quota_columns(row)); };
+  auto const read = [](RowReader& row) { return Value(read_quota_fields(row)); };
   if (key.type == QuotaType::directory) {
     return one_row(connection, key,
                    "SELECT max_space,max_inodes,used_space,used_inodes FROM jfs_dir_quota"
@@ -75,7 +49,7 @@ Result<Value> read_acl(Connection& connection, AclKey const& key) {
     return Value();
   }
   RowReader row(statement);
-  ZEST_TRY(auto rule, read_rule(row, key));
+  ZEST_TRY(auto rule, read_acl_fields(row, key));
   if (row.failed()) {
     return row.error(key);
   }
@@ -136,7 +110,7 @@ Result<std::vector<QuotaEntry>> list_quotas(Connection& connection) {
     auto& added = entries.emplace_back();
     added.key.type = static_cast<QuotaType>(row.integer(0, 2));
     added.key.id = row.in_range_of<std::uint64_t>();
-    added.quota = read_quota_columns(row);
+    added.quota = read_quota_fields(row);
     return {};
   }));
   return entries;
@@ -150,7 +124,7 @@ Result<std::vector<StoredAcl>> list_acls(Connection& connection, std::uint32_t a
   ZEST_CHECK(each_row(statement, AclKey{}, [&](RowReader& row) -> Result<void> {
     StoredAcl stored;
     stored.id = row.in_range_of<std::uint32_t>();
-    ZEST_TRY(stored.rule, read_rule(row, AclKey{stored.id}));
+    ZEST_TRY(stored.rule, read_acl_fields(row, AclKey{stored.id}));
     rules.push_back(std::move(stored));
     return {};
   }));

@@ -37,12 +37,12 @@ class RowReader {
     return static_cast<Integer>(integer(std::numeric_limits<Integer>::min() == 0 ? 0 : INT64_MIN,
                                         kWide ? INT64_MAX : static_cast<std::int64_t>(kMax)));
   }
-  /// Like in_range_of; NULL reads as 0.
+  /// Like in_range_of; NULL reads as `absent`.
   template <class Integer>
-  Integer or_null() {
+  Integer or_null(Integer absent = 0) {
     if (row_->is_null(column_)) {
       ++column_;
-      return 0;
+      return absent;
     }
     return in_range_of<Integer>();
   }

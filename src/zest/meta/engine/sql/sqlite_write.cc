@@ -8,6 +8,7 @@
 #include "zest/format/counter_name.h"
 #include "zest/format/locks.h"
 #include "zest/format/slice.h"
+#include "zest/meta/engine/counters.h"
 #include "zest/meta/engine/node_fields.h"
 #include "zest/meta/engine/sql/sqlite_read.h"
 #include "zest/meta/engine/sql/sqlite_rows.h"
@@ -381,29 +382,16 @@ Result<void> WriteTransaction::set_counter(std::string_view name, std::int64_t v
 }
 
 Result<IdRange> WriteTransaction::allocate_ids(IdKind kind, std::uint64_t count) {
-  // What the counter holds: the next free id, or the last used one (format/00 §3).
-  struct Convention {
-    std::string_view name;
-    std::int64_t initial;
-    std::int64_t first_offset;
-  };
-  auto const convention = [kind]() -> Convention {
-    switch (kind) {
-      case IdKind::inode: return {.name = kNextInode, .initial = 2, .first_offset = 0};
-      case IdKind::slice: return {.name = kNextChunk, .initial = 1, .first_offset = 0};
-      case IdKind::session: return {.name = kNextSession, .initial = 0, .first_offset = 1};
-      case IdKind::trash: return {.name = kNextTrash, .initial = 0, .first_offset = 1};
-    }
-    __builtin_unreachable();
-  }();
-  ZEST_TRY(auto const stored, read_counter(connection_, convention.name));
+  auto const name = counter_of(kind);
+  auto const stored_as = stored_ids(kind);
+  ZEST_TRY(auto const stored, read_counter(connection_, name));
   // Never an inode ≤ 1, whatever the counter says.
-  auto const base = std::max(stored.value_or(convention.initial), convention.initial);
+  auto const base = std::max(stored.value_or(stored_as.initial), stored_as.initial);
   if (count > static_cast<std::uint64_t>(INT64_MAX - base)) {
-    return Error::corrupt(fmt::format("counter {} holds {}: no ids left", convention.name, base));
+    return Error::corrupt(fmt::format("counter {} holds {}: no ids left", name, base));
   }
-  ZEST_CHECK(set_counter(convention.name, base + static_cast<std::int64_t>(count)));
-  return IdRange{.first = static_cast<std::uint64_t>(base + convention.first_offset),
+  ZEST_CHECK(set_counter(name, base + static_cast<std::int64_t>(count)));
+  return IdRange{.first = static_cast<std::uint64_t>(base + stored_as.first_offset),
                  .count = count};
 }
 
@@ -434,21 +422,6 @@ Result<std::vector<Ino>> WriteTransaction::add_dir_stats(
   }
   return missing;
 }
-
-namespace {
-
-std::string_view counter_of(Lease lease) noexcept {
-  switch (lease) {
-    case Lease::cleanup_sessions: return kLastCleanupSessions;
-    case Lease::cleanup_files: return kLastCleanupFiles;
-    case Lease::cleanup_trash: return kLastCleanupTrash;
-    case Lease::cleanup_changelog: return kLastCleanupChangeLog;
-    case Lease::cleanup_slices: return kNextCleanupSlices;
-  }
-  __builtin_unreachable();
-}
-
-}  // namespace
 
 Result<bool> WriteTransaction::take_lease(Lease lease, std::int64_t now_sec,
                                           std::int64_t interval_sec) {

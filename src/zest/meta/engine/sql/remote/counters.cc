@@ -9,6 +9,7 @@
 
 #include "zest/format/acl.h"
 #include "zest/format/counter_name.h"
+#include "zest/meta/engine/counters.h"
 #include "zest/meta/engine/sql/remote/records.h"
 #include "zest/meta/engine/sql/remote/row_reader.h"
 
@@ -27,34 +28,6 @@ std::vector<Statement> transaction(Sql const& sql, std::vector<Statement> statem
   statements.insert(statements.begin(), sql.begin());
   statements.push_back(Sql::commit());
   return statements;
-}
-
-/// What a counter holds: the next free id, or the last used one (format/00 §3).
-struct Convention {
-  std::string_view name;
-  std::int64_t initial;
-  std::int64_t first_offset;
-};
-
-Convention convention_of(IdKind kind) {
-  switch (kind) {
-    case IdKind::inode: return {.name = kNextInode, .initial = 2, .first_offset = 0};
-    case IdKind::slice: return {.name = kNextChunk, .initial = 1, .first_offset = 0};
-    case IdKind::session: return {.name = kNextSession, .initial = 0, .first_offset = 1};
-    case IdKind::trash: return {.name = kNextTrash, .initial = 0, .first_offset = 1};
-  }
-  __builtin_unreachable();
-}
-
-std::string_view counter_of(Lease lease) noexcept {
-  switch (lease) {
-    case Lease::cleanup_sessions: return kLastCleanupSessions;
-    case Lease::cleanup_files: return kLastCleanupFiles;
-    case Lease::cleanup_trash: return kLastCleanupTrash;
-    case Lease::cleanup_changelog: return kLastCleanupChangeLog;
-    case Lease::cleanup_slices: return kNextCleanupSlices;
-  }
-  __builtin_unreachable();
 }
 
 Error counter_error(std::string_view name, std::string_view what) {
@@ -80,31 +53,33 @@ Statement add_to(Sql const& sql, Row const& row, std::string_view table,
 // ---- ids
 
 std::vector<Statement> allocate_ids_batch(Sql const& sql, IdKind kind, std::uint64_t count) {
-  auto const convention = convention_of(kind);
+  auto const name = counter_of(kind);
+  auto const stored_as = stored_ids(kind);
   auto const taken = static_cast<std::int64_t>(count);
-  auto const row = counter_row(convention.name, convention.initial + taken);
+  auto const row = counter_row(name, stored_as.initial + taken);
   auto add = sql.insert(row);
   // Never an inode ≤ 1, whatever the counter says.
   add.text =
       sql.upsert_text(row, fmt::format("value=GREATEST({},?)+?", sql.stored("counter", "value")));
-  add.parameters.emplace_back(convention.initial);
+  add.parameters.emplace_back(stored_as.initial);
   add.parameters.emplace_back(taken);
   return transaction(sql, {std::move(add), sql.select(row)});
 }
 
 Result<IdRange> ids_from(IdKind kind, std::uint64_t count, Results const& results) {
-  auto const convention = convention_of(kind);
+  auto const name = counter_of(kind);
+  auto const stored_as = stored_ids(kind);
   auto const& rows = results[2].rows;
   if (rows.empty()) {
-    return counter_error(convention.name, "is not there although it was just written");
+    return counter_error(name, "is not there although it was just written");
   }
   RowReader row(rows.front());
   auto const next = row.in_range_of<std::int64_t>();
   auto const taken = static_cast<std::int64_t>(count);
-  if (row.failed() || next - taken < convention.initial) {
-    return counter_error(convention.name, "is no number that can be");
+  if (row.failed() || next - taken < stored_as.initial) {
+    return counter_error(name, "is no number that can be");
   }
-  return IdRange{.first = static_cast<std::uint64_t>(next - taken + convention.first_offset),
+  return IdRange{.first = static_cast<std::uint64_t>(next - taken + stored_as.first_offset),
                  .count = count};
 }
 

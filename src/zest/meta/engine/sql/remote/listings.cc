@@ -9,6 +9,7 @@
 #include "zest/meta/engine/node_fields.h"
 #include "zest/meta/engine/sql/remote/records.h"
 #include "zest/meta/engine/sql/remote/row_reader.h"
+#include "zest/meta/engine/sql/row_fields.h"
 
 namespace zest::meta::sql {
 
@@ -280,7 +281,7 @@ Result<std::vector<QuotaEntry>> quotas_from(ResultSet const& result) {
     auto& added = entries.emplace_back();
     added.key.type = static_cast<QuotaType>(row.integer(0, 2));
     added.key.id = row.in_range_of<std::uint64_t>();
-    added.quota = read_quota(row);
+    added.quota = read_quota_fields(row);
     return {};
   }));
   return entries;
@@ -298,7 +299,7 @@ Result<std::vector<StoredAcl>> acls_from(ResultSet const& result) {
   ZEST_CHECK(each_row(result, AclKey{}, [&](RowReader& row) -> Result<void> {
     StoredAcl stored;
     stored.id = row.in_range_of<std::uint32_t>();
-    ZEST_TRY(stored.rule, read_acl(row, AclKey{stored.id}));
+    ZEST_TRY(stored.rule, read_acl_fields(row, AclKey{stored.id}));
     rules.push_back(std::move(stored));
     return {};
   }));

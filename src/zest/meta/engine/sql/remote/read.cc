@@ -9,6 +9,7 @@
 #include "zest/meta/engine/node_fields.h"
 #include "zest/meta/engine/sql/remote/records.h"
 #include "zest/meta/engine/sql/remote/row_reader.h"
+#include "zest/meta/engine/sql/row_fields.h"
 
 namespace zest::meta::sql {
 
@@ -146,10 +147,10 @@ Result<DirStat> parse(DirStatKey const& /*key*/, RowReader& row) {
   return stat;
 }
 Result<Quota> parse(QuotaKey const& /*key*/, RowReader& row) {
-  return read_quota(row);
+  return read_quota_fields(row);
 }
 Result<AclRule> parse(AclKey const& key, RowReader& row) {
-  return read_acl(row, key);
+  return read_acl_fields(row, key);
 }
 Result<std::int64_t> parse(DetachedKey const& /*key*/, RowReader& row) {
   return row.in_range_of<std::int64_t>();

@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include "zest/format/acl.h"
 #include "zest/meta/engine/node_fields.h"
 #include "zest/meta/engine/sql/stored_time.h"
 
@@ -76,30 +75,6 @@ Attr read_attr(RowReader& row) {
   attr.default_acl = row.or_null<std::uint32_t>();
   attr.tier = row.or_null<std::uint8_t>();
   return attr;
-}
-
-Quota read_quota(RowReader& row) {
-  Quota quota;
-  quota.max_space = row.in_range_of<std::int64_t>();
-  quota.max_inodes = row.in_range_of<std::int64_t>();
-  quota.used_space = row.in_range_of<std::int64_t>();
-  quota.used_inodes = row.in_range_of<std::int64_t>();
-  return quota;
-}
-
-Result<AclRule> read_acl(RowReader& row, Key const& key) {
-  AclRule rule;
-  for (auto* perm : {&rule.owner, &rule.group, &rule.mask, &rule.other}) {
-    *perm = row.or_null<std::uint16_t>(AclRule::kAbsent);
-  }
-  for (auto* entries : {&rule.named_users, &rule.named_groups}) {
-    auto decoded = decode_acl_entries(row.bytes());
-    if (!decoded.ok()) {
-      return std::move(decoded).error().with(describe(key));
-    }
-    *entries = *std::move(decoded);
-  }
-  return rule;
 }
 
 }  // namespace zest::meta::sql

@@ -67,8 +67,5 @@ class RowReader {
 
 /// The attr of the next columns, as node_row() orders them.
 Attr read_attr(RowReader& row);
-Quota read_quota(RowReader& row);
-/// Names the record in the error of a decoder.
-Result<AclRule> read_acl(RowReader& row, Key const& key);
 
 }  // namespace zest::meta::sql
