@@ -2,7 +2,8 @@
 """Measures ZestFS beside the peer: the same engine, the same store (local disk), the same machine, one run.
 
 For every case the clients take turns, round by round, each on a volume of its own that is mounted for the whole run.
-The table gives medians and, behind them, the ratio to the peer; CPU is user + system time of the client's processes.
+The table gives medians and, behind them, the ratio to the peer; CPU is user + system time of the client's processes,
+p50 the median time that one process waits for one operation.
 
   bench/compare.py                      everything, three rounds
   bench/compare.py --rounds 5 --cases create,stat --clients zest-dev,peer
@@ -128,7 +129,7 @@ def metadata(side: Side, processes: int):
             side.forget_kernel_caches()
         result = load(side, folder, operation, processes, count)
         label = operation.replace("shared:", "") + (" in one directory" if operation in shared else "")
-        yield f"{label}, {processes} proc", "op/s", result["per_second"], result["cpu_us"], result["server_us"]
+        yield f"{label}, {processes} proc", "op/s", result["per_second"], result["cpu_us"], result["server_us"], result["p50_us"]
 
 
 def small_operations(side: Side, processes: int):
@@ -139,13 +140,13 @@ def small_operations(side: Side, processes: int):
         if operation in ("stat", "readdir", "open"):
             side.forget_kernel_caches()
         result = load(side, folder, operation, processes, count)
-        yield f"{operation}, {processes} proc", "op/s", result["per_second"], result["cpu_us"]
+        yield f"{operation}, {processes} proc", "op/s", result["per_second"], result["cpu_us"], 0, result["p50_us"]
     folder = side.fresh_folder()
     result = load(side, folder, "write4k", processes, count // 2)
-    yield f"write 4 KiB files, {processes} proc", "op/s", result["per_second"], result["cpu_us"]
+    yield f"write 4 KiB files, {processes} proc", "op/s", result["per_second"], result["cpu_us"], 0, result["p50_us"]
     side.forget_kernel_caches()
     result = load(side, folder, "read4k", processes, count // 2)
-    yield f"read 4 KiB files, {processes} proc", "op/s", result["per_second"], result["cpu_us"]
+    yield f"read 4 KiB files, {processes} proc", "op/s", result["per_second"], result["cpu_us"], 0, result["p50_us"]
 
 
 def big_file(side: Side, size_mib: int):
@@ -171,23 +172,30 @@ def big_file(side: Side, size_mib: int):
 
 def table(results: dict, names: list[str]) -> str:
     """Markdown: one line a case, medians, ratios to the peer."""
-    lines = ["| case | " + " | ".join(names) + " | " +
-             " | ".join(f"{n} / peer: speed, CPU" for n in names if n != "peer" and "peer" in names) + " |"]
+    against = [n for n in names if n != "peer"] if "peer" in names else []
+    lines = ["| case | " + " | ".join(names + [f"{n} / peer: speed, p50, CPU" for n in against]) + " |"]
     lines.append("|---" * (lines[0].count("|") - 1) + "|")
     for case, sides in results.items():
-        cells, ratios = [], []
-        for name in names:
-            speed = statistics.median(v[1] for v in sides[name])
-            cpu = statistics.median(v[2] for v in sides[name])
-            server = statistics.median(v[3] for v in sides[name])
-            cells.append(f"{speed:,.0f} {sides[name][0][0]}, {cpu:,.0f} µs" + (f" + {server:,.0f} µs" if server else ""))
-            if name != "peer" and "peer" in names:
-                speeds = [z[1] / p[1] for z, p in zip(sides[name], sides["peer"])]
-                cpus = [z[2] / p[2] for z, p in zip(sides[name], sides["peer"]) if p[2] > 0]
-                ratios.append(f"**{statistics.median(speeds):.1f} ×**, {statistics.median(cpus):.2f} ×" if cpus
-                              else f"**{statistics.median(speeds):.1f} ×**")
-        lines.append(f"| {case} | " + " | ".join(cells + ratios) + " |")
+        cells = [cell(sides[name]) for name in names] + [ratios(sides[name], sides["peer"]) for name in against]
+        lines.append(f"| {case} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def cell(runs: list) -> str:
+    """The medians of one client's runs of one case."""
+    speed, cpu, server, p50 = (statistics.median(run[i] for run in runs) for i in range(1, 5))
+    return (f"{speed:,.0f} {runs[0][0]}, " + (f"p50 {p50:,.0f} µs, " if p50 else "") +
+            f"CPU {cpu:,.0f} µs" + (f" + {server:,.0f} µs" if server else ""))
+
+
+def ratios(runs: list, peers: list) -> str:
+    """Medians of the rounds' ratios: speed, p50 where it was measured, the client's CPU."""
+    def median(index):
+        pairs = [run[index] / peer[index] for run, peer in zip(runs, peers) if peer[index] > 0]
+        return f"{statistics.median(pairs):.2f} ×" if pairs else ""
+
+    speed = statistics.median(run[1] / peer[1] for run, peer in zip(runs, peers))
+    return ", ".join(part for part in (f"**{speed:.1f} ×**", median(4), median(2)) if part)
 
 
 def main():
@@ -219,7 +227,7 @@ def main():
                         else:
                             steps = small_operations(side, int(case[5:]))
                         for label, unit, speed, cpu, *rest in steps:
-                            results.setdefault(label, {}).setdefault(side.name, []).append((unit, speed, cpu, *(rest or [0])))
+                            results.setdefault(label, {}).setdefault(side.name, []).append((unit, speed, cpu, *(rest or [0, 0])))
                         os.sync()
                         time.sleep(1)
                 print(f"round {number + 1} of {options.rounds} done", file=sys.stderr)

@@ -360,7 +360,8 @@ class Engine {
   virtual Result<void> reset(Context const& ctx) = 0;
 
   /// Where capabilities().invalidation_pushes: changes by anybody (this client, too) are told to
-  /// `listener`, which outlives the engine or is replaced by null. Call before the first fetch.
+  /// `listener`, which outlives the engine or is replaced by null.
+  /// Call on a fiber, before the first fetch: the listener is called on its loop.
   virtual void set_listener(InvalidationListener* /*listener*/) {}
 
   /// Round trips made so far; tests hold the number an operation needs.

@@ -316,12 +316,12 @@ Result<DirPage> Meta::readdir(Context const& ctx, ListDir const& request) {
     impl_->touch_atime(ctx, mapped.dir, dir);
   }
   auto& hints = impl_->runner.hints();
-  auto const read_at = hints.now();
+  auto const sent = hints.now();
   ZEST_TRY(auto page, impl_->engine.list_dir(ctx, mapped));
   for (auto const& entry : page.entries) {
     if (entry.attr.has_value()) {
       hints.remember(ChildKey{mapped.dir, entry.name},
-                     Child{.entry = entry.entry, .attr = entry.attr}, read_at);
+                     Child{.entry = entry.entry, .attr = entry.attr}, sent);
     }
   }
   if (page.entries.empty() && request.from.empty() && !check) {
@@ -353,6 +353,15 @@ Result<Attr> Meta::getattr(Context const& ctx, Ino ino) {
   }));
   impl_->open_files.remember(mapped, node);
   return node;
+}
+
+Result<RecentAttr> Meta::getattr_within(Context const& ctx, Ino ino, Duration age) {
+  auto const now = impl_->clock.now();
+  if (auto const recent = impl_->runner.hints().recent_dir(impl_->inside(ino), now - age)) {
+    return RecentAttr{.attr = recent->attr, .age = now - recent->read_at};
+  }
+  ZEST_TRY(auto const attr, getattr(ctx, ino));
+  return RecentAttr{.attr = attr, .age = {}};
 }
 
 Result<Attr> Meta::setattr(Context const& ctx, SetattrRequest const& request) {

@@ -46,6 +46,10 @@ struct MetaConfig {
   SessionInfo session;
 };
 
+struct RecentAttr {
+  Attr attr;
+  Duration age{};
+};
 struct EntryReply {
   Ino ino;
   Attr attr;
@@ -242,6 +246,10 @@ class Meta {
 
   // ---- nodes
   Result<Attr> getattr(Context const& ctx, Ino ino);
+  /// For the kernel, which would have kept a directory's attributes for `age`: as they were read by
+  /// this client within that time, with all that it changed since. No trip then; `age` of the
+  /// reply counts towards how long they may be kept on. Everything else is getattr().
+  Result<RecentAttr> getattr_within(Context const& ctx, Ino ino, Duration age);
   Result<Attr> setattr(Context const& ctx, SetattrRequest const& request);
   Result<Attr> truncate(Context const& ctx, Ino ino, std::uint64_t length, bool by_handle);
   Result<Attr> fallocate(Context const& ctx, FallocateRequest const& request);

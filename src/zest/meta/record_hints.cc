@@ -61,7 +61,11 @@ std::size_t RecordHints::NameHash::operator()(Name const& name) const noexcept {
   return std::hash<std::string_view>()(name.name) ^ (name.parent.value * 0x9E3779B97F4A7C15ULL);
 }
 
-RecordHints::RecordHints(Limits limits) : limits_(limits) {}
+RecordHints::RecordHints(Clock const& clock, Limits limits) : clock_(clock), limits_(limits) {}
+
+Moment RecordHints::now() noexcept {
+  return {.change = changes_.load(std::memory_order_acquire), .tick = tick(), .time = clock_.now()};
+}
 
 // ---- looking
 
@@ -81,7 +85,7 @@ std::optional<Value> RecordHints::find_node(Ino ino, HintUse use) {
   if (node == nullptr || !usable(node->read_at, node_changes_, ino, use)) {
     return std::nullopt;
   }
-  return Value(node->value);
+  return Value(node->value.attr);
 }
 
 std::optional<Value> RecordHints::find_name(Name const& name, HintUse use) {
@@ -122,24 +126,39 @@ std::optional<Value> RecordHints::find(Key const& key, HintUse use) {
   return std::nullopt;
 }
 
-// ---- learning
-
-void RecordHints::remember_node(Ino ino, Attr const* attr, std::uint64_t read_at) {
-  if (attr == nullptr) {
-    nodes_.erase(ino);
-  } else {
-    nodes_.put(ino, {.value = *attr, .read_at = read_at}, limits_.nodes);
+std::optional<RecentNode> RecordHints::recent_dir(Ino ino, TimePoint oldest) {
+  std::lock_guard const lock(mutex_);
+  auto const* node = nodes_.find(ino);
+  if (node == nullptr || node->value.complete == 0 || node->value.read < oldest ||
+      node->value.attr.type != FileType::directory) {
+    return std::nullopt;
   }
+  return RecentNode{.attr = node->value.attr, .read_at = node->value.read};
 }
 
-void RecordHints::remember(Key const& key, Value const& value, std::uint64_t read_at) {
+// ---- learning
+
+void RecordHints::remember_node(Ino ino, Attr const* attr, Moment const& sent) {
+  if (attr == nullptr) {
+    nodes_.erase(ino);
+    return;
+  }
+  // A commit that ended while the reading was under way may be missing in it.
+  auto const whole = own_changes_[slot_of(ino, own_changes_.size())] < sent.tick;
+  nodes_.put(ino,
+             {.value = {.attr = *attr, .complete = whole ? tick() : 0, .read = sent.time},
+              .read_at = sent.change},
+             limits_.nodes);
+}
+
+void RecordHints::remember(Key const& key, Value const& value, Moment const& sent) {
   std::lock_guard const lock(mutex_);
   auto const keep_name = [&](Ino parent, std::string const& name, std::optional<Entry> entry) {
-    names_.put({.parent = parent, .name = name}, {.value = entry, .read_at = read_at},
+    names_.put({.parent = parent, .name = name}, {.value = entry, .read_at = sent.change},
                limits_.names);
   };
   if (auto const* node = std::get_if<NodeKey>(&key)) {
-    remember_node(node->ino, std::get_if<Attr>(&value), read_at);
+    remember_node(node->ino, std::get_if<Attr>(&value), sent);
   } else if (auto const* edge = std::get_if<EdgeKey>(&key)) {
     auto const* entry = std::get_if<Entry>(&value);
     keep_name(edge->parent, edge->name, entry == nullptr ? std::nullopt : std::optional(*entry));
@@ -148,39 +167,60 @@ void RecordHints::remember(Key const& key, Value const& value, std::uint64_t rea
     keep_name(key_of_child->parent, key_of_child->name,
               child == nullptr ? std::nullopt : std::optional(child->entry));
     if (child != nullptr) {
-      remember_node(child->entry.ino, child->attr.has_value() ? &*child->attr : nullptr, read_at);
+      remember_node(child->entry.ino, child->attr.has_value() ? &*child->attr : nullptr, sent);
     }
   }
 }
 
-void RecordHints::apply(Change const& change) {
+void RecordHints::apply_node(Ino ino, Attr const& attr, Moment const& sent) {
+  // Of two own commits that were under way together nobody knows which one was first.
+  auto& ended = own_changes_[slot_of(ino, own_changes_.size())];
+  auto const alone = ended < sent.tick;
+  ended = tick();
+  nodes_.put(ino, {.value = {.attr = attr, .complete = alone ? ended : 0, .read = sent.time}},
+             limits_.nodes);
+}
+
+void RecordHints::apply_update(UpdateNode const& update, Moment const& sent) {
+  own_changes_[slot_of(update.ino, own_changes_.size())] = tick();
+  auto* node = nodes_.find(update.ino);
+  if (node == nullptr) {
+    return;
+  }
+  // Others may have raised the time stamps meanwhile: good for a decision, not for a current
+  // answer.
+  meta::apply_update(node->value.attr, update);
+  node->read_at = 0;
+  if (node->value.complete > sent.tick) {
+    node->value.complete = 0;  // what was read after the commit was sent may contain it already
+  }
+}
+
+void RecordHints::apply(Change const& change, Moment const& sent) {
   if (auto const* put = std::get_if<Put>(&change)) {
     if (auto const* node = std::get_if<NodeKey>(&put->key)) {
-      remember_node(node->ino, std::get_if<Attr>(&put->value), 0);
+      apply_node(node->ino, std::get<Attr>(put->value), sent);
     } else if (auto const* edge = std::get_if<EdgeKey>(&put->key)) {
       names_.put({.parent = edge->parent, .name = edge->name},
                  {.value = std::get<Entry>(put->value)}, limits_.names);
     }
   } else if (auto const* erase = std::get_if<Erase>(&change)) {
     if (auto const* node = std::get_if<NodeKey>(&erase->key)) {
+      own_changes_[slot_of(node->ino, own_changes_.size())] = tick();
       nodes_.erase(node->ino);
     } else if (auto const* edge = std::get_if<EdgeKey>(&erase->key)) {
       names_.put({.parent = edge->parent, .name = edge->name}, {.value = std::nullopt},
                  limits_.names);
     }
   } else if (auto const* update = std::get_if<UpdateNode>(&change)) {
-    if (auto* node = nodes_.find(update->ino); node != nullptr) {
-      // Others may have raised the time stamps meanwhile: good for a decision, not for an answer.
-      apply_update(node->value, *update);
-      node->read_at = 0;
-    }
+    apply_update(*update, sent);
   }
 }
 
-void RecordHints::committed(Commit const& commit) {
+void RecordHints::committed(Commit const& commit, Moment const& sent) {
   std::lock_guard const lock(mutex_);
   for (auto const& change : commit.changes) {
-    apply(change);
+    apply(change, sent);
   }
 }
 
@@ -205,6 +245,8 @@ void RecordHints::failed(Commit const& commit) {
   for (auto const& change : commit.changes) {
     if (auto const* update = std::get_if<UpdateNode>(&change)) {
       nodes_.erase(update->ino);
+    } else if (auto const* put = std::get_if<Put>(&change)) {
+      forget(put->key);
     }
   }
 }

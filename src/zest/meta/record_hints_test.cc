@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
+#include <optional>
 #include <string>
 
 #include "zest/meta/meta_cases.h"
@@ -11,12 +13,14 @@
 namespace zest::meta {
 namespace {
 
+using namespace std::chrono_literals;
 using testing::Client;
 using testing::make;
 using testing::number;
 using testing::Volume;
 using zest::testing::run_simulated;
 
+SystemClock const kClock;
 constexpr Ino kDir{5};
 constexpr Ino kFile{6};
 
@@ -30,7 +34,7 @@ Child child(Ino ino, std::uint64_t length) {
 }
 
 TEST(RecordHints, RemembersNodesNamesAndWhatIsNotThere) {
-  RecordHints hints;
+  RecordHints hints(kClock);
   EXPECT_EQ(hints.find(NodeKey{kFile}, HintUse::any), std::nullopt);
   hints.remember(ChildKey{kDir, "a"}, child(kFile, 7), hints.now());
   EXPECT_EQ(hints.find(NodeKey{kFile}, HintUse::any), Value(attr_of_length(7)));
@@ -44,7 +48,7 @@ TEST(RecordHints, RemembersNodesNamesAndWhatIsNotThere) {
 }
 
 TEST(RecordHints, HoldsNoMoreThanItsLimits) {
-  RecordHints hints({.nodes = 2, .names = 2});
+  RecordHints hints(kClock, {.nodes = 2, .names = 2});
   for (std::uint64_t i = 1; i <= 3; ++i) {
     hints.remember(ChildKey{kDir, std::to_string(i)}, child(Ino{i}, i), hints.now());
     EXPECT_NE(hints.find(ChildKey{kDir, "1"}, HintUse::any), std::nullopt) << "used last";
@@ -54,7 +58,7 @@ TEST(RecordHints, HoldsNoMoreThanItsLimits) {
 }
 
 TEST(RecordHints, AnswersOnlyWhatIsKnownToBeCurrent) {
-  RecordHints hints;
+  RecordHints hints(kClock);
   auto const current = [&] { return hints.find(ChildKey{kDir, "a"}, HintUse::current); };
   hints.remember(ChildKey{kDir, "a"}, child(kFile, 7), hints.now());
   EXPECT_EQ(current(), std::nullopt) << "an engine without pushes";
@@ -75,7 +79,7 @@ TEST(RecordHints, AnswersOnlyWhatIsKnownToBeCurrent) {
 
 // The reading was sent before the change, its reply came after the push.
 TEST(RecordHints, AReplyThatAPushOvertookIsNotCurrent) {
-  RecordHints hints;
+  RecordHints hints(kClock);
   hints.expect_pushes();
   auto const sent = hints.now();
   hints.node_changed(kFile);
@@ -85,13 +89,76 @@ TEST(RecordHints, AReplyThatAPushOvertookIsNotCurrent) {
 
 // Of two readings the later one counts, in whatever order their replies come.
 TEST(RecordHints, AnOlderReadingDoesNotReplaceANewerOne) {
-  RecordHints hints;
+  RecordHints hints(kClock);
   hints.expect_pushes();
   auto const first = hints.now();
   hints.node_changed(kFile);
   hints.remember(NodeKey{kFile}, attr_of_length(2), hints.now());
   hints.remember(NodeKey{kFile}, attr_of_length(1), first);
   EXPECT_EQ(hints.find(NodeKey{kFile}, HintUse::current), Value(attr_of_length(2)));
+}
+
+Attr directory() {
+  return {.type = FileType::directory, .mode = 0755, .nlink = 2};
+}
+Commit one_more_in(Ino dir) {
+  Commit commit;
+  commit.changes.emplace_back(UpdateNode{.ino = dir, .values = {}, .add_nlink = 1});
+  return commit;
+}
+std::optional<std::uint32_t> recent_nlink(RecordHints& hints, Duration age = 1s) {
+  auto const node = hints.recent_dir(kDir, kClock.now() - age);
+  return node ? std::optional(node->attr.nlink) : std::nullopt;
+}
+
+TEST(RecordHints, ADirectoryThatWasReadRecentlyHasWhatThisClientChangedSince) {
+  RecordHints hints(kClock);
+  EXPECT_EQ(recent_nlink(hints), std::nullopt);
+  hints.remember(NodeKey{kDir}, directory(), hints.now());
+  EXPECT_EQ(recent_nlink(hints), 2U);
+  hints.committed(one_more_in(kDir), hints.now());
+  auto const second = hints.now();
+  auto const third = hints.now();
+  hints.committed(one_more_in(kDir), third);
+  hints.committed(one_more_in(kDir), second);
+  EXPECT_EQ(recent_nlink(hints), 5U) << "commits that were under way together, too";
+  EXPECT_EQ(recent_nlink(hints, -1s), std::nullopt) << "too old";
+
+  hints.failed(one_more_in(kDir));
+  EXPECT_EQ(recent_nlink(hints), std::nullopt) << "nobody knows whether it happened";
+  hints.remember(NodeKey{kDir}, attr_of_length(7), hints.now());
+  EXPECT_EQ(recent_nlink(hints), std::nullopt) << "a file's length is another client's business";
+}
+
+// A reading and a commit that were under way together: the one may contain the other, or not.
+TEST(RecordHints, AReadingThatACommitOverlappedIsNoRecentDirectory) {
+  RecordHints hints(kClock);
+  auto reading = hints.now();
+  hints.committed(one_more_in(kDir), hints.now());
+  hints.remember(NodeKey{kDir}, directory(), reading);
+  EXPECT_EQ(recent_nlink(hints), std::nullopt) << "the commit ended first";
+
+  auto const commit = hints.now();
+  hints.remember(NodeKey{kDir}, directory(), hints.now());
+  EXPECT_EQ(recent_nlink(hints), 2U);
+  hints.committed(one_more_in(kDir), commit);
+  EXPECT_EQ(recent_nlink(hints), std::nullopt) << "the reading ended first";
+
+  hints.remember(NodeKey{kDir}, directory(), hints.now());
+  EXPECT_EQ(recent_nlink(hints), 2U) << "read anew";
+}
+
+// A whole record that this client put: nothing may be said when another commit overlapped.
+TEST(RecordHints, OfTwoCommitsTogetherNobodyKnowsWhichPutWasTheLast) {
+  RecordHints hints(kClock);
+  Commit put;
+  put.changes.emplace_back(Put{NodeKey{kDir}, directory()});
+  hints.committed(put, hints.now());
+  EXPECT_EQ(recent_nlink(hints), 2U);
+  auto const first = hints.now();
+  hints.committed(one_more_in(kDir), hints.now());
+  hints.committed(put, first);
+  EXPECT_EQ(recent_nlink(hints), std::nullopt);
 }
 
 // Two clients: what one remembers is wrong by the other's doing; nobody is told so.

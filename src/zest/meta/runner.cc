@@ -38,6 +38,7 @@ Runner::Runner(Engine& engine, Clock const& clock, Rng& rng, Registry& metrics,
       clock_(clock),
       rng_(rng),
       statistics_(statistics),
+      hints_(clock),
       restarts_(metrics.counter("transaction_restart",
                                 "The number of times a metadata transaction was tried again.")) {}
 
@@ -55,18 +56,24 @@ Result<void> Runner::attempts(Context const& ctx, Body const& body, HintUse use)
       use = HintUse::none;
       continue;
     }
-    if (result.ok()) {
+    auto const decided = result.ok();
+    auto const sent = hints_.now();
+    if (decided) {
       result = commit(ctx, txn);
     }
     if (result.ok()) {
-      hints_.committed(txn.pending());
+      hints_.committed(txn.pending(), sent);
       account(ctx, txn.pending().usage, txn.dir_stats(), txn.quota_changes());
       return {};
+    }
+    if (decided || result.error().fault() == Fault::conflict) {
+      hints_.failed(txn.pending());
     }
     if (result.error().fault() != Fault::conflict) {
       if (!lost.has_value() || !came_late(ctx, *lost, result.error())) {
         return result;
       }
+      hints_.failed(lost->commit);
       account(ctx, lost->commit.usage, lost->dir_stats, lost->quota_changes);
       body.remember(/*back=*/true);
       return {};
@@ -75,7 +82,6 @@ Result<void> Runner::attempts(Context const& ctx, Body const& body, HintUse use)
       lost = Lost{txn.pending(), txn.dir_stats(), txn.quota_changes()};
       body.remember(/*back=*/false);
     }
-    hints_.failed(txn.pending());
     use = HintUse::none;
     restarts_.add();
     ZEST_CHECK(pause(ctx, attempt));

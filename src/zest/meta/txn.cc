@@ -18,12 +18,12 @@ Result<void> Txn::fetch(std::span<Key const> keys) {
   if (wanted.empty()) {
     return {};
   }
-  auto const read_at = hints_ != nullptr ? hints_->now() : 0;
+  auto const sent = hints_ != nullptr ? hints_->now() : Moment();
   ZEST_TRY(auto values, engine_.fetch(ctx_, wanted));
   ZEST_ASSERT(values.size() == wanted.size());
   for (std::size_t i = 0; i < wanted.size(); ++i) {
     if (hints_ != nullptr) {
-      hints_->remember(wanted[i], values[i], read_at);
+      hints_->remember(wanted[i], values[i], sent);
     }
     store(std::move(wanted[i]), std::move(values[i]));
   }

@@ -255,8 +255,11 @@ Result<AttrReply> Vfs::getattr(Context const& ctx, Ino ino, std::optional<Handle
           return AttrReply{.attr = impl.internal.attr(ino),
                            .attr_timeout = impl.env.config.attr_timeout};
         }
-        ZEST_TRY(auto const attr, impl.meta().getattr(ctx, ino));
-        return impl.attr_reply(ino, attr, before);
+        auto const timeout = impl.env.config.attr_timeout;
+        ZEST_TRY(auto const node, impl.meta().getattr_within(ctx, ino, timeout));
+        auto reply = impl.attr_reply(ino, node.attr, before);
+        reply.attr_timeout = timeout - node.age;
+        return reply;
       },
       [&](auto const& result) { return describe_attr(fmt::to_string(ino.value), ino, result); });
 }

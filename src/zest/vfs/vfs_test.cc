@@ -1,6 +1,8 @@
 // Names, nodes, handles, virtual files, locks of a mounted volume.
 #include <algorithm>
+#include <chrono>
 #include <set>
+#include <span>
 
 #include "zest/format/acl.h"
 #include "zest/vfs/vfs_fixture.h"
@@ -8,6 +10,7 @@
 namespace zest {
 namespace {
 
+using namespace std::chrono_literals;
 using testing::Client;
 using testing::ClientOptions;
 using testing::run_simulated;
@@ -491,6 +494,49 @@ TEST(Vfs, AclsAreAttributesOfTheirOwn) {
     ASSERT_OK(client.fs.removexattr(ctx, ino, meta::kAccessAclXattr));
     ASSERT_ERRC(client.fs.getxattr(ctx, ino, meta::kAccessAclXattr), Errc::nodata);
     client.fs.release(ctx, opened->handle, std::nullopt);
+  });
+}
+
+// Goal: after each change of a directory the kernel asks for its attributes again. As long as it
+// might have kept them, they are what this client read and did, and no longer.
+TEST(Vfs, TheDirectoryOfAChangeIsAnsweredWithoutATrip) {
+  run_simulated([] {
+    Volume volume;
+    Client here(volume);
+    Client there(volume);
+    auto const& ctx = here.ctx;
+    auto const make = [&](Client& client, Ino parent, std::string_view name) {
+      auto made = client.fs.mkdir(ctx, {.parent = parent, .name = name, .mode = 0755});
+      EXPECT_TRUE(made.ok());
+      return made.ok() ? made->ino : Ino{};
+    };
+    auto const dir = make(here, kRootIno, "d");
+    auto const stat = [&] {
+      auto const reply = here.fs.getattr(ctx, dir, std::nullopt);
+      EXPECT_TRUE(reply.ok());
+      return reply.ok() ? *reply : vfs::AttrReply{};
+    };
+    auto const truth = [&] {
+      meta::Key const key = meta::NodeKey{dir};
+      auto const found = volume.engine->fetch(ctx, std::span(&key, 1));
+      EXPECT_TRUE(found.ok());
+      return std::get<Attr>(found->at(0));
+    };
+    auto const timeout = ClientOptions().vfs.attr_timeout;
+    make(here, dir, "one");
+    auto const trips = volume.engine->trips();
+    auto const own = stat();
+    EXPECT_EQ(volume.engine->trips(), trips);
+    EXPECT_LE(own.attr_timeout, timeout);
+    EXPECT_EQ(own.attr, truth());
+    EXPECT_EQ(own.attr.nlink, 3U);
+
+    ASSERT_OK(Loop::current()->sleep_for(ctx, timeout / 2));
+    make(there, dir, "two");
+    EXPECT_LE(stat().attr_timeout, timeout / 2) << "not kept for longer than from its reading on";
+    ASSERT_OK(Loop::current()->sleep_for(ctx, timeout / 2 + 1ms));
+    EXPECT_EQ(stat().attr, truth());
+    EXPECT_EQ(stat().attr.nlink, 4U);
   });
 }
 

@@ -166,10 +166,7 @@ void RedisEngine::set_listener(InvalidationListener* listener) {
   if (listener == nullptr || !capabilities_.invalidation_pushes) {
     return;
   }
-  auto tracker = Tracker::start(client_, *listener, log_);
-  // Never told of a change, a listener would take what it remembers for current for ever.
-  ZEST_ASSERT(tracker.ok());
-  tracker_ = *std::move(tracker);
+  tracker_ = std::make_unique<Tracker>(client_, *listener, log_);
 }
 
 Result<RedisKeys const*> RedisEngine::keys(Context const& ctx) {

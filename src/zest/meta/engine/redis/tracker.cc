@@ -17,13 +17,9 @@ constexpr Duration kPingTimeout = std::chrono::seconds(5);
 
 }  // namespace
 
-Result<std::unique_ptr<Tracker>> Tracker::start(Client& client, InvalidationListener& listener,
-                                                Logger& log) {
-  // tidy: allow(new) private constructor
-  std::unique_ptr<Tracker> tracker(new Tracker(client, listener, log));
-  ZEST_TRY(tracker->loops_, LoopGroup::create({.kind = LoopKind::epoll, .loops = 1}, log));
-  tracker->scope_.spawn_on(tracker->loops_->loop(0), [self = tracker.get()] { self->run(); });
-  return tracker;
+Tracker::Tracker(Client& client, InvalidationListener& listener, Logger& log)
+    : client_(client), listener_(listener), log_(log) {
+  scope_.spawn([this] { run(); });
 }
 
 Tracker::~Tracker() {

@@ -1,11 +1,12 @@
 // Changes of nodes and entries by anybody, as the server pushes them (CLIENT TRACKING, format/02
 // §7).
 //
-// A thread with a loop of its own keeps one connection that is told about every change of a key
-// that begins like a node's or a directory's. The server hands out these messages before the answer
-// to the change itself, so a listener hears of a change about when its author does. While there is
-// no such connection (lost, refused, a server before 6.0) the listener is told at least once a
-// second that anything may have changed.
+// A fiber keeps one connection that is told about every change of a key that begins like a node's
+// or a directory's. It runs on the loop that serves most requests, which is awake when this client
+// changes something: a thread of its own would be woken by every commit. The server hands out these
+// messages before the answer to the change itself, so a listener hears of a change about when its
+// author does. While there is no such connection (lost, refused, a server before 6.0) the listener
+// is told at least once a second that anything may have changed.
 #pragma once
 
 #include <memory>
@@ -15,25 +16,20 @@
 #include "zest/base/result.h"
 #include "zest/meta/engine.h"
 #include "zest/meta/engine/redis/client.h"
-#include "zest/runtime/loop_group.h"
 #include "zest/runtime/sync.h"
 
 namespace zest::meta::redis {
 
 class Tracker final {
  public:
-  /// `client` and `listener` outlive the tracker. Errors: no thread to be had.
-  static Result<std::unique_ptr<Tracker>> start(Client& client, InvalidationListener& listener,
-                                                Logger& log);
-  /// When it returns, the listener is not called any more. Blocks for the current call's end.
+  /// Begins on the caller's loop. `client` and `listener` outlive the tracker.
+  Tracker(Client& client, InvalidationListener& listener, Logger& log);
+  /// When it returns, the listener is not called any more. Suspends for the current call's end.
   ~Tracker();
   Tracker(Tracker const&) = delete;
   Tracker& operator=(Tracker const&) = delete;
 
  private:
-  Tracker(Client& client, InvalidationListener& listener, Logger& log)
-      : client_(client), listener_(listener), log_(log) {}
-
   void run();
   Result<std::shared_ptr<Link>> subscribe(Context const& ctx);
   void follow(Context const& ctx, Link& link);
@@ -45,7 +41,6 @@ class Tracker final {
   Logger& log_;
   std::string prefix_;
   Scope scope_;
-  std::unique_ptr<LoopGroup> loops_;
 };
 
 }  // namespace zest::meta::redis
