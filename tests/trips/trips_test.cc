@@ -169,6 +169,25 @@ class Counter {
     return {.cold = list(), .warm = list()};
   }
 
+  // Where one makes a directory and fills it; cold: another client has made it.
+  Trips count_new_file() {
+    auto const p = make_place(maker_.meta, ++places_);
+    auto const make_in = [&](Meta& meta) {
+      auto least_count = UINT64_MAX;
+      for (int run = 0; run < kRuns; ++run) {
+        auto const name = "new" + std::to_string(++places_);
+        auto const before = volume_.engine->trips();
+        EXPECT_FALSE(meta.lookup({}, p.dir, name).ok());
+        ok(meta.mknod({}, node({.top = p.dir}, name, FileType::regular)));
+        least_count = std::min(least_count, volume_.engine->trips() - before);
+      }
+      return least_count;
+    };
+    auto const own = make_in(maker_.meta);
+    Client other(volume_, config());
+    return {.cold = make_in(other.meta), .warm = own};
+  }
+
  private:
   static MetaConfig config() {
     MetaConfig config;
@@ -237,6 +256,8 @@ Column measure(EngineCase const& engine) {
           column.emplace_back(operation.name, trips);
         }
       }
+      column.emplace_back("lookup and create in a directory of one's own",
+                          counter.count_new_file());
       for (bool const attrs : {false, true}) {
         auto const trips = counter.count_listing(attrs);
         column.emplace_back(attrs ? "list 2,500 entries with attributes, 1,000 a page"

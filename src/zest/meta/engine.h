@@ -263,9 +263,10 @@ struct EngineCapabilities {
 class InvalidationListener {
  public:
   virtual ~InvalidationListener() = default;
-  virtual void node_changed(Ino ino) noexcept = 0;
-  /// Entries of a directory.
-  virtual void entries_changed(Ino dir) noexcept = 0;
+  /// What changed in one moment, a commit at least, comes in two calls: first the directories whose
+  /// entries changed, if any, then the nodes.
+  virtual void entries_changed(std::span<Ino const> dirs) noexcept = 0;
+  virtual void nodes_changed(std::span<Ino const> nodes) noexcept = 0;
   /// Some changes may have been missed (the connection was lost): nothing that was read before
   /// counts any more.
   virtual void everything_changed() noexcept = 0;

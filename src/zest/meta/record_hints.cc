@@ -17,46 +17,6 @@ std::size_t slot_of(Ino ino, std::size_t slots) noexcept {
 
 }  // namespace
 
-// ---- the lists
-
-template <class K, class V, class Hash>
-auto RecordHints::Lru<K, V, Hash>::find(K const& key) -> Item* {
-  auto const found = index_.find(key);
-  if (found == index_.end()) {
-    return nullptr;
-  }
-  items_.splice(items_.begin(), items_, found->second);
-  return &found->second->second;
-}
-
-template <class K, class V, class Hash>
-void RecordHints::Lru<K, V, Hash>::put(K const& key, Item item, std::size_t limit) {
-  if (auto* known = find(key); known != nullptr) {
-    // Readings that overtook one another: the later one counts.
-    if (item.read_at == 0 || item.read_at >= known->read_at) {
-      *known = std::move(item);
-    }
-    return;
-  }
-  if (limit == 0) {
-    return;
-  }
-  if (items_.size() >= limit) {
-    index_.erase(items_.back().first);
-    items_.pop_back();
-  }
-  items_.emplace_front(key, std::move(item));
-  index_.emplace(key, items_.begin());
-}
-
-template <class K, class V, class Hash>
-void RecordHints::Lru<K, V, Hash>::erase(K const& key) {
-  if (auto const found = index_.find(key); found != index_.end()) {
-    items_.erase(found->second);
-    index_.erase(found);
-  }
-}
-
 std::size_t RecordHints::NameHash::operator()(Name const& name) const noexcept {
   return std::hash<std::string_view>()(name.name) ^ (name.parent.value * 0x9E3779B97F4A7C15ULL);
 }
@@ -65,6 +25,15 @@ RecordHints::RecordHints(Clock const& clock, Limits limits) : clock_(clock), lim
 
 Moment RecordHints::now() noexcept {
   return {.change = changes_.load(std::memory_order_acquire), .tick = tick(), .time = clock_.now()};
+}
+
+Moment RecordHints::sending(Commit const& commit) {
+  auto const moment = now();
+  if (pushes_.load(std::memory_order_acquire)) {
+    std::lock_guard const lock(mutex_);
+    known_dirs_.sent(moment.tick, commit);
+  }
+  return moment;
 }
 
 // ---- looking
@@ -90,6 +59,9 @@ std::optional<Value> RecordHints::find_node(Ino ino, HintUse use) {
 
 std::optional<Value> RecordHints::find_name(Name const& name, HintUse use) {
   auto const* found = names_.find(name);
+  if (use != HintUse::none && known_dirs_.whole(name.parent)) {
+    return found != nullptr && found->value.has_value() ? Value(*found->value) : Value();
+  }
   if (found == nullptr || !usable(found->read_at, entry_changes_, name.parent, use)) {
     return std::nullopt;
   }
@@ -138,6 +110,29 @@ std::optional<RecentNode> RecordHints::recent_dir(Ino ino, TimePoint oldest) {
 
 // ---- learning
 
+// A name that has to give way may be one that is there: then its directory is not known whole.
+void RecordHints::put_name(Name name, std::optional<Entry> entry, std::uint64_t read_at) {
+  if (auto* known = names_.find(name); known != nullptr) {
+    // Readings that overtook one another: the later one counts.
+    if (read_at == 0 || read_at >= known->read_at) {
+      *known = {.value = entry, .read_at = read_at};
+    }
+    return;
+  }
+  auto const gone = names_.add(name, {.value = entry, .read_at = read_at}, limits_.names);
+  if (gone.has_value() && gone->second.value.has_value()) {
+    known_dirs_.forget(gone->first.parent);
+  }
+}
+
+void RecordHints::put_node(Ino ino, Node node, std::uint64_t read_at) {
+  if (auto* known = nodes_.find(ino); known == nullptr) {
+    nodes_.add(ino, {.value = std::move(node), .read_at = read_at}, limits_.nodes);
+  } else if (read_at == 0 || read_at >= known->read_at) {
+    *known = {.value = std::move(node), .read_at = read_at};
+  }
+}
+
 void RecordHints::remember_node(Ino ino, Attr const* attr, Moment const& sent) {
   if (attr == nullptr) {
     nodes_.erase(ino);
@@ -145,17 +140,15 @@ void RecordHints::remember_node(Ino ino, Attr const* attr, Moment const& sent) {
   }
   // A commit that ended while the reading was under way may be missing in it.
   auto const whole = own_changes_[slot_of(ino, own_changes_.size())] < sent.tick;
-  nodes_.put(ino,
-             {.value = {.attr = *attr, .complete = whole ? tick() : 0, .read = sent.time},
-              .read_at = sent.change},
-             limits_.nodes);
+  put_node(ino, {.attr = *attr, .complete = whole ? tick() : 0, .read = sent.time}, sent.change);
 }
 
 void RecordHints::remember(Key const& key, Value const& value, Moment const& sent) {
   std::lock_guard const lock(mutex_);
   auto const keep_name = [&](Ino parent, std::string const& name, std::optional<Entry> entry) {
-    names_.put({.parent = parent, .name = name}, {.value = entry, .read_at = sent.change},
-               limits_.names);
+    if (!known_dirs_.contains(parent)) {  // what is known of it all is not older than any reading
+      put_name({.parent = parent, .name = name}, entry, sent.change);
+    }
   };
   if (auto const* node = std::get_if<NodeKey>(&key)) {
     remember_node(node->ino, std::get_if<Attr>(&value), sent);
@@ -177,8 +170,14 @@ void RecordHints::apply_node(Ino ino, Attr const& attr, Moment const& sent) {
   auto& ended = own_changes_[slot_of(ino, own_changes_.size())];
   auto const alone = ended < sent.tick;
   ended = tick();
-  nodes_.put(ino, {.value = {.attr = attr, .complete = alone ? ended : 0, .read = sent.time}},
-             limits_.nodes);
+  put_node(ino, {.attr = attr, .complete = alone ? ended : 0, .read = sent.time}, 0);
+  // Directories are put when they are made. Somebody else may have found it before this client was
+  // told that it exists.
+  auto const& entries = entry_changes_[slot_of(ino, entry_changes_.size())];
+  if (attr.type == FileType::directory && pushes_.load(std::memory_order_acquire) &&
+      entries.load(std::memory_order_acquire) <= sent.change && !known_dirs_.contains(ino)) {
+    known_dirs_.made(ino);
+  }
 }
 
 void RecordHints::apply_update(UpdateNode const& update, Moment const& sent) {
@@ -201,16 +200,15 @@ void RecordHints::apply(Change const& change, Moment const& sent) {
     if (auto const* node = std::get_if<NodeKey>(&put->key)) {
       apply_node(node->ino, std::get<Attr>(put->value), sent);
     } else if (auto const* edge = std::get_if<EdgeKey>(&put->key)) {
-      names_.put({.parent = edge->parent, .name = edge->name},
-                 {.value = std::get<Entry>(put->value)}, limits_.names);
+      put_name({.parent = edge->parent, .name = edge->name}, std::get<Entry>(put->value), 0);
     }
   } else if (auto const* erase = std::get_if<Erase>(&change)) {
     if (auto const* node = std::get_if<NodeKey>(&erase->key)) {
       own_changes_[slot_of(node->ino, own_changes_.size())] = tick();
       nodes_.erase(node->ino);
+      known_dirs_.forget(node->ino);
     } else if (auto const* edge = std::get_if<EdgeKey>(&erase->key)) {
-      names_.put({.parent = edge->parent, .name = edge->name}, {.value = std::nullopt},
-                 limits_.names);
+      put_name({.parent = edge->parent, .name = edge->name}, std::nullopt, 0);
     }
   } else if (auto const* update = std::get_if<UpdateNode>(&change)) {
     apply_update(*update, sent);
@@ -224,13 +222,15 @@ void RecordHints::committed(Commit const& commit, Moment const& sent) {
   }
 }
 
-void RecordHints::failed(Commit const& commit) {
+void RecordHints::failed(Commit const& commit, Moment const& sent) {
   std::lock_guard const lock(mutex_);
+  known_dirs_.failed(sent.tick, commit);
   auto const forget = [this](Key const& key) {
     if (auto const* node = std::get_if<NodeKey>(&key)) {
       nodes_.erase(node->ino);
     } else if (auto const* edge = std::get_if<EdgeKey>(&key)) {
       names_.erase({.parent = edge->parent, .name = edge->name});
+      known_dirs_.forget(edge->parent);
     }
   };
   for (auto const& condition : commit.conditions) {
@@ -263,16 +263,26 @@ void RecordHints::note(Changes& changes, Ino ino) noexcept {
   }
 }
 
-void RecordHints::node_changed(Ino ino) noexcept {
-  note(node_changes_, ino);
+void RecordHints::nodes_changed(std::span<Ino const> nodes) noexcept {
+  for (auto const ino : nodes) {
+    note(node_changes_, ino);
+  }
+  std::lock_guard const lock(mutex_);
+  known_dirs_.nodes_changed(nodes);
 }
 
-void RecordHints::entries_changed(Ino dir) noexcept {
-  note(entry_changes_, dir);
+void RecordHints::entries_changed(std::span<Ino const> dirs) noexcept {
+  for (auto const dir : dirs) {
+    note(entry_changes_, dir);
+  }
+  std::lock_guard const lock(mutex_);
+  known_dirs_.entries_changed(dirs);
 }
 
 void RecordHints::everything_changed() noexcept {
   floor_.store(changes_.fetch_add(1, std::memory_order_acq_rel) + 1, std::memory_order_release);
+  std::lock_guard const lock(mutex_);
+  known_dirs_.forget_all();
 }
 
 }  // namespace zest::meta

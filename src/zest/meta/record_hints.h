@@ -7,6 +7,9 @@
 // reading began after the last change to it. Changes are kept by a hash of the inode: a collision
 // costs a trip, never a stale answer.
 //
+// A directory that this client made has the names that this client knows, and no others, as long as
+// nobody else changes it (known_dirs.h): so the lookup before a create needs no trip either.
+//
 // A directory's attributes may also be answered while they are young enough for the kernel to have
 // kept them (recent_dir). The kernel drops what it has of a directory with each name it makes or
 // removes there, and asks again before the next: those changes are this client's own, so what was
@@ -18,15 +21,16 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
-#include <list>
 #include <mutex>
 #include <optional>
+#include <span>
+#include <string>
 #include <tuple>
-#include <unordered_map>
-#include <utility>
 
 #include "zest/base/clock.h"
 #include "zest/meta/engine.h"
+#include "zest/meta/known_dirs.h"
+#include "zest/meta/lru.h"
 #include "zest/meta/record.h"
 
 namespace zest::meta {
@@ -72,15 +76,17 @@ class RecordHints final : public InvalidationListener {
   /// A directory that was read at `oldest` or later, with all that this client changed in it since.
   [[nodiscard]] std::optional<RecentNode> recent_dir(Ino ino, TimePoint oldest);
 
+  /// now() for a commit that is about to be sent.
+  [[nodiscard]] Moment sending(Commit const& commit);
   /// This client's own commit: its effects where they are known.
   void committed(Commit const& commit, Moment const& sent);
   /// A commit failed, or nobody knows: what it was decided on, or may have changed, is forgotten.
-  void failed(Commit const& commit);
+  void failed(Commit const& commit, Moment const& sent);
 
   /// Pushed changes make records current until the next one; without pushes none ever is.
   void expect_pushes() noexcept { pushes_.store(true, std::memory_order_release); }
-  void node_changed(Ino ino) noexcept override;
-  void entries_changed(Ino dir) noexcept override;
+  void nodes_changed(std::span<Ino const> nodes) noexcept override;
+  void entries_changed(std::span<Ino const> dirs) noexcept override;
   void everything_changed() noexcept override;
 
  private:
@@ -92,22 +98,10 @@ class RecordHints final : public InvalidationListener {
   struct NameHash {
     std::size_t operator()(Name const& name) const noexcept;
   };
-  template <class K, class V, class Hash>
-  class Lru {
-   public:
-    struct Item {
-      V value;
-      std::uint64_t read_at = 0;
-    };
-    /// Null: not there. The pointer is valid until the next call.
-    Item* find(K const& key);
-    void put(K const& key, Item item, std::size_t limit);
-    void erase(K const& key);
-
-   private:
-    using Items = std::list<std::pair<K, Item>>;
-    Items items_;  ///< the one used last comes first
-    std::unordered_map<K, typename Items::iterator, Hash> index_;
+  template <class V>
+  struct Item {
+    V value;
+    std::uint64_t read_at = 0;
   };
   struct Node {
     Attr attr;
@@ -116,9 +110,9 @@ class RecordHints final : public InvalidationListener {
     std::uint64_t complete = 0;
     TimePoint read{};
   };
-  using Nodes = Lru<Ino, Node, std::hash<Ino>>;
+  using Nodes = Lru<Ino, Item<Node>, std::hash<Ino>>;
   /// Empty: there is no such name.
-  using Names = Lru<Name, std::optional<Entry>, NameHash>;
+  using Names = Lru<Name, Item<std::optional<Entry>>, NameHash>;
   using Changes = std::array<std::atomic<std::uint64_t>, 4096>;
 
   [[nodiscard]] bool usable(std::uint64_t read_at, Changes const& changes, Ino ino,
@@ -127,6 +121,8 @@ class RecordHints final : public InvalidationListener {
   [[nodiscard]] std::optional<Value> find_node(Ino ino, HintUse use);
   [[nodiscard]] std::optional<Value> find_name(Name const& name, HintUse use);
   [[nodiscard]] std::optional<Value> find_child(ChildKey const& key, HintUse use);
+  void put_name(Name name, std::optional<Entry> entry, std::uint64_t read_at);
+  void put_node(Ino ino, Node node, std::uint64_t read_at);
   void remember_node(Ino ino, Attr const* attr, Moment const& sent);
   void apply(Change const& change, Moment const& sent);
   void apply_node(Ino ino, Attr const& attr, Moment const& sent);
@@ -145,6 +141,7 @@ class RecordHints final : public InvalidationListener {
   std::array<std::uint64_t, std::tuple_size_v<Changes>> own_changes_{};  ///< ticks of commits' ends
   Nodes nodes_;
   Names names_;
+  KnownDirs known_dirs_;
 };
 
 }  // namespace zest::meta

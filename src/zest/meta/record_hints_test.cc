@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <chrono>
 #include <optional>
 #include <string>
@@ -65,11 +66,11 @@ TEST(RecordHints, AnswersOnlyWhatIsKnownToBeCurrent) {
   hints.expect_pushes();
   EXPECT_EQ(current(), Value(child(kFile, 7)));
 
-  hints.node_changed(kFile);
+  hints.nodes_changed(std::array{kFile});
   EXPECT_EQ(current(), std::nullopt);
   hints.remember(ChildKey{kDir, "a"}, child(kFile, 8), hints.now());
   EXPECT_EQ(current(), Value(child(kFile, 8)));
-  hints.entries_changed(kDir);
+  hints.entries_changed(std::array{kDir});
   EXPECT_EQ(current(), std::nullopt);
   EXPECT_EQ(hints.find(NodeKey{kFile}, HintUse::current), Value(attr_of_length(8)));
   hints.everything_changed();
@@ -82,7 +83,7 @@ TEST(RecordHints, AReplyThatAPushOvertookIsNotCurrent) {
   RecordHints hints(kClock);
   hints.expect_pushes();
   auto const sent = hints.now();
-  hints.node_changed(kFile);
+  hints.nodes_changed(std::array{kFile});
   hints.remember(NodeKey{kFile}, attr_of_length(7), sent);
   EXPECT_EQ(hints.find(NodeKey{kFile}, HintUse::current), std::nullopt);
 }
@@ -92,7 +93,7 @@ TEST(RecordHints, AnOlderReadingDoesNotReplaceANewerOne) {
   RecordHints hints(kClock);
   hints.expect_pushes();
   auto const first = hints.now();
-  hints.node_changed(kFile);
+  hints.nodes_changed(std::array{kFile});
   hints.remember(NodeKey{kFile}, attr_of_length(2), hints.now());
   hints.remember(NodeKey{kFile}, attr_of_length(1), first);
   EXPECT_EQ(hints.find(NodeKey{kFile}, HintUse::current), Value(attr_of_length(2)));
@@ -124,7 +125,7 @@ TEST(RecordHints, ADirectoryThatWasReadRecentlyHasWhatThisClientChangedSince) {
   EXPECT_EQ(recent_nlink(hints), 5U) << "commits that were under way together, too";
   EXPECT_EQ(recent_nlink(hints, -1s), std::nullopt) << "too old";
 
-  hints.failed(one_more_in(kDir));
+  hints.failed(one_more_in(kDir), hints.now());
   EXPECT_EQ(recent_nlink(hints), std::nullopt) << "nobody knows whether it happened";
   hints.remember(NodeKey{kDir}, attr_of_length(7), hints.now());
   EXPECT_EQ(recent_nlink(hints), std::nullopt) << "a file's length is another client's business";

@@ -57,7 +57,7 @@ Result<void> Runner::attempts(Context const& ctx, Body const& body, HintUse use)
       continue;
     }
     auto const decided = result.ok();
-    auto const sent = hints_.now();
+    auto const sent = decided ? hints_.sending(txn.pending()) : Moment();
     if (decided) {
       result = commit(ctx, txn);
     }
@@ -67,13 +67,13 @@ Result<void> Runner::attempts(Context const& ctx, Body const& body, HintUse use)
       return {};
     }
     if (decided || result.error().fault() == Fault::conflict) {
-      hints_.failed(txn.pending());
+      hints_.failed(txn.pending(), sent);
     }
     if (result.error().fault() != Fault::conflict) {
       if (!lost.has_value() || !came_late(ctx, *lost, result.error())) {
         return result;
       }
-      hints_.failed(lost->commit);
+      hints_.failed(lost->commit, sent);
       account(ctx, lost->commit.usage, lost->dir_stats, lost->quota_changes);
       body.remember(/*back=*/true);
       return {};

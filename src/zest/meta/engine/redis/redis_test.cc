@@ -518,18 +518,21 @@ TEST_F(RedisTest, NodesOfTheTrashAreFoundThroughTheirEntries) {
 
 class Recorder final : public InvalidationListener {
  public:
-  void node_changed(Ino ino) noexcept override {
+  /// Waits for a commit that changes both.
+  Recorder(Ino node, Ino dir) : node_(node), dir_(dir) {}
+  void nodes_changed(std::span<Ino const> nodes) noexcept override {
     std::lock_guard const lock(mutex_);
-    nodes_.insert(ino);
+    nodes_.insert(nodes.begin(), nodes.end());
+    dir_first_ = dir_first_ && (!nodes_.contains(node_) || dirs_.contains(dir_));
   }
-  void entries_changed(Ino dir) noexcept override {
+  void entries_changed(std::span<Ino const> dirs) noexcept override {
     std::lock_guard const lock(mutex_);
-    dirs_.insert(dir);
+    dirs_.insert(dirs.begin(), dirs.end());
   }
   void everything_changed() noexcept override { ++everything; }
   bool heard(Ino node, Ino dir) {
     std::lock_guard const lock(mutex_);
-    return nodes_.contains(node) && dirs_.contains(dir);
+    return dir_first_ && nodes_.contains(node) && dirs_.contains(dir);
   }
   std::atomic<int> everything{0};
 
@@ -537,6 +540,9 @@ class Recorder final : public InvalidationListener {
   std::mutex mutex_;
   std::set<Ino> nodes_;
   std::set<Ino> dirs_;
+  Ino node_;
+  Ino dir_;
+  bool dir_first_ = true;
 };
 
 /// Waits up to five seconds for `condition`.
@@ -551,7 +557,7 @@ bool eventually(std::function<bool()> const& condition) {
 TEST_F(RedisTest, ChangesByAnybodyArePushed) {
   TestServer server;
   run([&] {
-    Recorder recorder;
+    Recorder recorder(kFile, kRootIno);
     auto const engine = open(server.url());
     auto const other = open(server.url());
     ASSERT_TRUE(engine->capabilities().invalidation_pushes);

@@ -1,7 +1,8 @@
 #include "zest/meta/engine/redis/tracker.h"
 
-#include <algorithm>
+#include <string_view>
 #include <utility>
+#include <vector>
 
 #include "zest/meta/engine/redis/layout.h"
 
@@ -88,24 +89,25 @@ void Tracker::hear(Reply const& push) {
     listener_.everything_changed();  // the database was emptied
     return;
   }
+  // The keys of one turn of the server's event loop, sorted by the prefixes that were asked for:
+  // directories come in a message before the nodes'.
+  std::vector<Ino> nodes;
+  std::vector<Ino> dirs;
   for (auto const& key : push.items[1].items) {
-    hear_key(key.text);
+    std::string_view const name = key.text;
+    if (!name.starts_with(prefix_) || name.size() <= prefix_.size()) {
+      continue;
+    }
+    auto const ino = decode_id(name.substr(prefix_.size() + 1));
+    if (ino.ok()) {  // else dirQuota, delfiles and others that begin with the same letter
+      (name[prefix_.size()] == 'i' ? nodes : dirs).push_back(Ino{*ino});
+    }
   }
-}
-
-void Tracker::hear_key(std::string_view key) {
-  if (!key.starts_with(prefix_) || key.size() <= prefix_.size()) {
-    return;
+  if (!dirs.empty()) {
+    listener_.entries_changed(dirs);
   }
-  auto const kind = key[prefix_.size()];
-  auto const ino = decode_id(key.substr(prefix_.size() + 1));
-  if (!ino.ok()) {
-    return;  // dirQuota, delfiles and others that begin with the same letter
-  }
-  if (kind == 'i') {
-    listener_.node_changed(Ino{*ino});
-  } else {
-    listener_.entries_changed(Ino{*ino});
+  if (!nodes.empty()) {
+    listener_.nodes_changed(nodes);
   }
 }
 

@@ -34,7 +34,6 @@ class Tracker final {
   Result<std::shared_ptr<Link>> subscribe(Context const& ctx);
   void follow(Context const& ctx, Link& link);
   void hear(Reply const& push);
-  void hear_key(std::string_view key);
 
   Client& client_;
   InvalidationListener& listener_;
