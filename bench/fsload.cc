@@ -6,9 +6,10 @@
 //   fsload DIR shared:OPERATION PROCESSES COUNT   all processes in one directory: who gets in whose
 //   way?
 //
-// OPERATION: create, stat, readdir, unlink, mkdir, rmdir, chmod, write4k, read4k, rename, open.
-// `stat`, `readdir`, `chmod`, `rename`, `open`, `read4k` and `unlink` work on the files that
-// `create` or `write4k` made before, `rmdir` on what `mkdir` made.
+// OPERATION: create, stat, readdir, unlink, mkdir, rmdir, chmod, rename, open, writeSIZEk,
+// readSIZEk (SIZE in KiB: write4k, read128k). `stat`, `readdir`, `chmod`, `rename`, `open`, `read…`
+// and `unlink` work on the files that `create` or `write…` made before, `rmdir` on what `mkdir`
+// made.
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -49,12 +50,21 @@ void write_file(std::string const& path, char const* data, std::size_t size) {
   check(close(fd) == 0, path);
 }
 
-void read_file(std::string const& path) {
-  char buffer[4096];
+void read_file(std::string const& path, char* data, std::size_t size) {
   int const fd = open(path.c_str(), O_RDONLY);
   check(fd >= 0, path);
-  check(read(fd, buffer, sizeof buffer) == sizeof buffer, path);
+  check(read(fd, data, size) == static_cast<ssize_t>(size), path);
   close(fd);
+}
+
+/// Bytes of `write4k`, `read128k`; 0 for everything else.
+std::size_t size_in(std::string_view operation) {
+  for (std::string_view const verb : {"write", "read"}) {
+    if (operation.starts_with(verb) && operation.ends_with('k')) {
+      return std::strtoul(operation.data() + verb.size(), nullptr, 10) << 10;
+    }
+  }
+  return 0;
 }
 
 void list(std::string const& directory, int expected) {
@@ -71,15 +81,15 @@ void list(std::string const& directory, int expected) {
 
 /// One operation on the i-th file of `directory`.
 void operate(std::string_view operation, std::string const& directory, int i, int count) {
-  static char const data[4096] = {1};
+  static std::vector<char> data(size_in(operation), '\1');
   std::string const path = directory + "/f" + std::to_string(i);
   struct stat s{};
   if (operation == "create") {
     write_file(path, nullptr, 0);
-  } else if (operation == "write4k") {
-    write_file(path, data, sizeof data);
-  } else if (operation == "read4k") {
-    read_file(path);
+  } else if (!data.empty() && operation.starts_with("write")) {
+    write_file(path, data.data(), data.size());
+  } else if (!data.empty()) {
+    read_file(path, data.data(), data.size());
   } else if (operation == "stat") {
     check(lstat(path.c_str(), &s) == 0, path);
   } else if (operation == "open") {
