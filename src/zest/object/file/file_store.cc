@@ -18,6 +18,7 @@
 #include <utility>
 
 #include "zest/format/object_name.h"
+#include "zest/object/file/direct_io.h"
 #include "zest/object/file/file_error.h"
 #include "zest/object/file/file_list.h"
 #include "zest/runtime/socket.h"
@@ -70,9 +71,13 @@ class TempFile {
 
   Result<void> write(std::span<ByteView const> parts) {
     iovec vectors[kIovecsMax];
-    std::size_t next = 0;  // first part that isn't written
-    std::size_t done = 0;  // bytes of it that are
+    std::size_t next = 0;                                           // first part that isn't written
+    std::size_t done = file_store::write_direct(fd_.get(), parts);  // bytes of it that are
     while (true) {
+      while (next < parts.size() && done >= parts[next].size()) {
+        done -= parts[next].size();
+        ++next;
+      }
       std::size_t count = 0;
       for (std::size_t i = next; i < parts.size() && count < kIovecsMax; ++i) {
         auto const part = i == next ? parts[i].subspan(done) : parts[i];
@@ -91,10 +96,6 @@ class TempFile {
         return path_error(number, "writing", path_);
       }
       done += static_cast<std::size_t>(n);
-      while (next < parts.size() && done >= parts[next].size()) {
-        done -= parts[next].size();
-        ++next;
-      }
     }
   }
 
@@ -201,7 +202,7 @@ class FileStore final : public ObjectStore {
       return path_error(number, "opening", path);
     }
     std::size_t const wanted = std::min<std::uint64_t>(range.length, out.size());
-    std::size_t done = 0;
+    std::size_t done = file_store::read_direct(fd.get(), range.offset, out.first(wanted));
     while (done < wanted) {
       auto const n = ::pread(fd.get(), out.data() + done, wanted - done,
                              static_cast<off_t>(range.offset + done));

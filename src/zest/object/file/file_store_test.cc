@@ -1,20 +1,27 @@
 #include "zest/object/file/file_store.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <linux/magic.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
 #include <csignal>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <functional>
 #include <thread>
 
 #include "zest/object/testing/expect.h"
+#include "zest/runtime/buffer_pool.h"
+#include "zest/runtime/socket.h"
 #include "zest/runtime/testing.h"
 
 namespace zest {
@@ -61,6 +68,84 @@ struct Bucket {
 
 void on_loop(std::function<void()> const& test) {
   testing::run_on_loop(test);
+}
+
+/// How much of a file the kernel keeps in memory, in bytes.
+std::size_t cached_bytes(fs::path const& path) {
+  auto const size = fs::file_size(path);
+  UniqueFd const fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  void* const map = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, fd.get(), 0);
+  std::vector<unsigned char> pages((size + 4095) / 4096);
+  EXPECT_EQ(::mincore(map, size, pages.data()), 0);
+  ::munmap(map, size);
+  return 4096 * static_cast<std::size_t>(
+                    std::ranges::count_if(pages, [](unsigned char page) { return page & 1; }));
+}
+
+bool has_a_disk(fs::path const& directory) {
+  struct statfs found{};
+  return ::statfs(directory.c_str(), &found) == 0 && found.f_type != TMPFS_MAGIC;
+}
+
+// Goal: large objects are whole whatever their parts look like in memory, and what can goes past
+// the page cache.
+TEST(FileStore, LargeObjectsGoPastThePageCache) {
+  on_loop([] {
+    Bucket bucket;
+    constexpr std::size_t kMib = 1u << 20;
+    BufferPool buffers(64 * kMib, bucket.metrics);
+    auto memory = *buffers.acquire(bucket.ctx, 16 * kMib);
+    for (std::size_t i = 0; i < memory.capacity(); ++i) {
+      memory.data()[i] = static_cast<std::byte>(i * 7 + i / 4096);
+    }
+    struct Case {
+      std::vector<std::pair<std::size_t, std::size_t>> parts;  // offset in memory, length
+      std::size_t cached_max;
+    };
+    std::vector<Case> const cases = {
+        {{{0, 4 * kMib}}, 0},
+        {{{0, 4 * kMib + 17}}, 4096},
+        {{{0, kMib}, {8 * kMib, kMib}, {2 * kMib, 4096}, {3 * kMib, 5}}, 4096},
+        {{{0, 2 * kMib + 1}, {8 * kMib, kMib}},
+         kMib + 4096},  // the second part starts within a page
+        {{{1, 4 * kMib}}, 4 * kMib + 4096},
+        {{{0, 4096}, {4096 + 1, 4 * kMib}}, 4 * kMib + 8192},
+        {{{0, kMib - 1}}, kMib},
+        {{}, 0},
+    };
+    auto const disk = has_a_disk(bucket.base);
+    for (std::size_t i = 0; i < cases.size(); ++i) {
+      std::vector<ByteView> parts;
+      std::string expected;
+      for (auto const& [offset, length] : cases[i].parts) {
+        parts.emplace_back(memory.data() + offset, length);
+        expected.append(reinterpret_cast<char const*>(memory.data()) + offset, length);
+      }
+      auto const key = "big" + std::to_string(i);
+      ASSERT_OK(bucket.store->put(bucket.ctx, key, parts));
+      auto const past_cache = [&](std::size_t cached_max) {
+        return !disk || expected.empty() || cached_bytes(bucket.root / key) <= cached_max;
+      };
+      EXPECT_TRUE(past_cache(cases[i].cached_max)) << key;
+      auto found = *buffers.acquire(bucket.ctx, 16 * kMib);
+      for (std::size_t const offset : {std::size_t{0}, 2 * kMib, 2 * kMib + 1}) {
+        auto const rest = expected.size() > offset ? expected.size() - offset : 0;
+        auto const read = bucket.store->get(bucket.ctx, key, {.offset = offset}, found.span());
+        if (rest == 0 && offset > 0) {
+          ASSERT_ERRC(read, Errc::inval);
+          continue;
+        }
+        ASSERT_OK(read);
+        EXPECT_EQ(*read, rest) << key;
+        EXPECT_EQ(std::memcmp(found.data(), expected.data() + offset, rest), 0) << key;
+        if (offset % 4096 == 0) {
+          EXPECT_TRUE(past_cache(cases[i].cached_max)) << key << ", read from " << offset;
+        }
+      }
+      std::ifstream file(bucket.root / key, std::ios::binary);
+      EXPECT_TRUE(expected == std::string(std::istreambuf_iterator<char>(file), {})) << key;
+    }
+  });
 }
 
 // Goal: the layout and the modes that the peer expects, and nothing else left behind.
