@@ -484,6 +484,16 @@ void ModelFs::close_later(Op const& op) {
   }
 }
 
+bool ModelFs::close_left(Op const& op) {
+  auto const* node = find(op.ino);
+  if (node == nullptr || node->nlink > 0 || node->sustained_by != kNobody ||
+      node->opens.at(op.client) != 1) {
+    return false;
+  }
+  nodes_.erase(op.ino);
+  return true;
+}
+
 Reply ModelFs::close(Op const& op) {
   Reply reply;
   auto* node = find(op.ino);

@@ -105,6 +105,8 @@ class ModelFs {
   Reply apply(Op const& op, Ino fresh);
   /// A close that leaves an unlinked file to the end of its client's session.
   void close_later(Op const& op);
+  /// The last close of such a file, which deletes it after all. False: there is no such file.
+  bool close_left(Op const& op);
   [[nodiscard]] std::map<Ino, Node> const& nodes() const noexcept { return nodes_; }
   [[nodiscard]] std::set<std::string> const& trash_names() const noexcept { return trash_names_; }
 

@@ -54,10 +54,42 @@ class Explanation {
     fresh_.insert(Ino{std::uint64_t{1} << 50U});  // Made, and gone before anybody saw its number.
   }
 
-  // A client that does not know whether it has unlinked a file that it has open may find out only
-  // when its session ends.
-  [[nodiscard]] bool left_to_session(Op const& op, Reply const& reply) const {
-    return faulty_ && op.kind == Kind::close && reply.error == 0 && !reply.data_unused;
+  // An open that fails is closed again: that may be the last close, of which nobody hears. And a
+  // client that does not know whether it has unlinked a file that it has open may find out at its
+  // last close, or only when its session ends.
+  std::optional<ModelFs> explore_close(std::size_t i, ModelFs const& model,
+                                       std::vector<bool>& done) {
+    auto const& op = ops_[i];
+    auto const& reply = replies_[i];
+    ModelFs next = model;
+    auto const expected = next.apply(op, Ino{});
+    if (expected == reply || (expected.data_unused && reply.error == 0 && failed_open(op))) {
+      if (auto found = explore(next, done); found.has_value()) {
+        return found;
+      }
+    }
+    next = model;
+    if (faulty_ && reply.data_unused && next.close_left(op)) {
+      return explore(next, done);
+    }
+    if (faulty_ && expected.data_unused && reply.error == 0 && !reply.data_unused) {
+      next = model;
+      next.close_later(op);
+      return explore(next, done);
+    }
+    if (expected != reply) {
+      contradictions_ += "    model: " + describe(op, expected) + '\n';
+    }
+    return std::nullopt;
+  }
+  [[nodiscard]] bool failed_open(Op const& close) const {
+    for (std::size_t i = 0; i < ops_.size(); ++i) {
+      if (ops_[i].kind == Kind::open && ops_[i].client == close.client &&
+          ops_[i].ino == close.ino && replies_[i].error != 0) {
+        return true;
+      }
+    }
+    return false;
   }
   static bool changes_nothing(Kind kind) {
     return kind == Kind::lookup || kind == Kind::getattr || kind == Kind::read ||
@@ -86,14 +118,12 @@ class Explanation {
 
   std::optional<ModelFs> explore_op(std::size_t i, ModelFs const& model, std::vector<bool>& done) {
     auto const& reply = replies_[i];
+    if (reply.outcome == Outcome::answered && ops_[i].kind == Kind::close) {
+      return explore_close(i, model, done);
+    }
     if (reply.outcome == Outcome::answered) {
       ModelFs next = model;
       auto const expected = next.apply(ops_[i], reply.ino);
-      if (expected.data_unused && left_to_session(ops_[i], reply)) {
-        next = model;
-        next.close_later(ops_[i]);
-        return explore(next, done);
-      }
       if (expected != reply) {
         contradictions_ += "    model: " + describe(ops_[i], expected) + '\n';
         return std::nullopt;

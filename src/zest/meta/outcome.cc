@@ -2,11 +2,10 @@
 //
 //   what only this commit can have written   a new inode or slice number, a lock or sustained inode
 //                                            of this session
-//   a time stamp that did not move           every change raises the node's ctime, always to
-//   another
+//   a time stamp that did not move           every change raises the node's ctime to another
 //                                            value: as read before means not happened
 //   names                                    as before means not happened
-//   fields of a node                         as wanted and ctime moved means happened
+//   fields of a node                         as wanted, not as before, and ctime moved: happened
 #include "zest/meta/outcome.h"
 
 #include <algorithm>
@@ -252,10 +251,23 @@ class Judge {
       if (!update.raise_ctime) {
         return same ? Outcome::happened : Outcome::not_happened;
       }
-      if (same && (stamp_is_ours(update) || update.set != 0)) {
+      if (same && (stamp_is_ours(update) || (update.set != 0 && !was_so(update)))) {
         return Outcome::happened;
       }
+      // As before and as wanted: doing it again changes times, and asks once more who may do it.
+      if (same && update.set != 0 && sets_nodes_only()) {
+        return Outcome::not_happened;
+      }
       return xattr_tells().value_or(Outcome::unknown);
+    });
+  }
+  [[nodiscard]] bool was_so(UpdateNode const& update) const {
+    auto const seen = seen_.find(update.ino);
+    return seen != seen_.end() && same_fields(*seen->second, update.values, update.set);
+  }
+  [[nodiscard]] bool sets_nodes_only() const {
+    return std::ranges::all_of(commit_.changes, [](Change const& change) {
+      return std::holds_alternative<UpdateNode>(change);
     });
   }
 

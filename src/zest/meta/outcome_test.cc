@@ -27,7 +27,8 @@ struct Faults {
   Injected kind = Injected::lost_reply;
   bool hit = false;
   bool only_commits = false;  ///< other calls are not counted
-  /// Runs once, after a commit whose reply is lost: what others do meanwhile.
+  /// Runs once, after a commit whose reply is lost or instead of one that is: what others do
+  /// meanwhile.
   std::function<void()> meanwhile;
 
   Result<void> before(std::string_view call) {
@@ -40,6 +41,10 @@ struct Faults {
       return lose_next ? Result<void>() : Error::transient(Errc::timedout, "injected");
     }
     hit = true;
+    if (meanwhile) {
+      nth = 0;
+      meanwhile();
+    }
     return Error::transient(kind == Injected::refused ? Errc::connrefused : Errc::timedout,
                             "injected");
   }
@@ -253,11 +258,12 @@ TEST_P(EveryCall, ItHappensOnceOrSaysSo) {
   }
 }
 
-// Runs `operation` so that its first commit is done, its reply lost, and `meanwhile` done before
-// the client finds out.
+// Runs `operation` so that its first commit is done, its reply lost (or its request), and
+// `meanwhile` done before the client finds out.
 int with_meanwhile(Faults& faults, Scene& scene, std::function<void()> meanwhile,
-                   std::function<int(Scene&)> const& operation) {
-  faults.kind = Injected::lost_reply;
+                   std::function<int(Scene&)> const& operation,
+                   Injected kind = Injected::lost_reply) {
+  faults.kind = kind;
   faults.meanwhile = std::move(meanwhile);
   faults.only_commits = true;
   faults.calls = 0;
@@ -340,6 +346,27 @@ TEST(LostReply, AReplacedModeIsNotSetAgain) {
         });
     EXPECT_EQ(result, ETIMEDOUT) << "nobody can tell, and that is said";
     EXPECT_EQ(other.meta.getattr(scene.root, scene.file)->mode, 0444);
+  });
+}
+
+// Goal: that a length is as wanted, as it was before, does not make a truncation pass that another
+// client's change of mode forbids.
+TEST(LostReply, AFieldThatWasSoBeforeProvesNothing) {
+  run_simulated([] {
+    Faults faults;
+    Scene scene(faults);
+    Client other(scene.volume);
+    ASSERT_TRUE(scene.client.meta.setattr(scene.root, {.ino = scene.other, .mode = 0666}).ok());
+    auto const result = with_meanwhile(
+        faults, scene,
+        [&] {
+          EXPECT_TRUE(other.meta.setattr(scene.root, {.ino = scene.other, .mode = 0600}).ok());
+        },
+        [](Scene& s) {
+          return number(s.client.meta.truncate(testing::as_user(5, 5), s.other, 0, false));
+        },
+        Injected::lost_request);
+    EXPECT_EQ(result, EACCES);
   });
 }
 
