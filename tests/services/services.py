@@ -7,9 +7,11 @@
     services.py status DIR           the processes; exit status 1 when one of them is gone
     services.py wipe DIR             stop, and delete the folder
     services.py kill-leader DIR      kill -9 the leader of an etcd-cluster
+    services.py install SERVICE…     what they need and no package has: builds minio once, which takes minutes
 
 A service is redis, sentinel (three servers, three sentinels), cluster (three nodes, or six with replicas:
-ZEST_CLUSTER_NODES=6), mysql (MariaDB), galera (three nodes), postgres, etcd or etcd-cluster (three members). Nothing is
+ZEST_CLUSTER_NODES=6), mysql (MariaDB), galera (three nodes), postgres, etcd or etcd-cluster (three members); minio or
+minio-tls (S3), ceph (one node: RADOS, and a gateway that speaks S3 and Swift). Nothing is
 flushed to the disk: what was acknowledged survives kill -9, not a power cut. Ports are free ones of the first start and stay the same.
 
 Each test gets a database of its own (Database): tests on one server do not see each other.
@@ -20,191 +22,17 @@ import contextlib
 import fcntl
 import json
 import os
-import random
 import shutil
 import signal
-import socket
-import subprocess
 import sys
 import time
 from pathlib import Path
 
-HOST = "127.0.0.1"
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from service import HOST, Failure, Service, call, program, works  # noqa: E402
+from stores import STORES  # noqa: E402
+
 DATABASES = 200  # a server, used at the same time
-
-
-class Failure(Exception):
-    """What a person has to know; printed without a trace."""
-
-
-def call(*command, **options) -> str:
-    """The output of a command, which must succeed."""
-    done = subprocess.run([str(c) for c in command], text=True, capture_output=True, timeout=180, **options)
-    if done.returncode != 0:
-        raise Failure(f"{' '.join(str(c) for c in command)} ended with {done.returncode}: {done.stdout[-2000:]}"
-                      f"{done.stderr[-2000:]}")
-    return done.stdout
-
-
-def works(*command, **options) -> bool:
-    try:
-        call(*command, **options)
-    except (Failure, subprocess.TimeoutExpired):
-        return False
-    return True
-
-
-def program(*names) -> str:
-    """The first of the programs that is installed; folders that PATH of root lacks are searched, too."""
-    folders = [*os.environ.get("PATH", "").split(":"), "/usr/sbin", "/usr/local/sbin"]
-    folders += sorted((str(p) for p in Path("/usr/lib/postgresql").glob("*/bin")), reverse=True)
-    for name in names:
-        for folder in folders:
-            if os.access(f"{folder}/{name}", os.X_OK):
-                return f"{folder}/{name}"
-    raise Failure(f"{names[0]} is not installed: run ./dev setup")
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports below the ephemeral range, where no client's socket takes them before the server does."""
-    ports = []
-    while len(ports) < count:
-        port = random.randrange(20000, 32000)
-        with socket.socket() as s, contextlib.suppress(OSError):
-            s.bind((HOST, port))
-            if port not in ports:
-                ports.append(port)
-    return ports
-
-
-def ports_free(ports: list[int]) -> bool:
-    try:
-        for port in ports:
-            with socket.socket() as s:
-                s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                s.bind((HOST, port))
-    except OSError:
-        return False
-    return True
-
-
-def birth_of(pid: int) -> str:
-    """When the process began, in the kernel's ticks: a number that came around is another process."""
-    with contextlib.suppress(OSError):
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return "" if fields[0] == "Z" else fields[19]
-    return ""
-
-
-def session_lives(leader: int) -> bool:
-    """Whether any process of the session that `leader` began still runs (zombies do not)."""
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            fields = stat.read_text().rpartition(")")[2].split()
-            if int(fields[3]) == leader and fields[0] != "Z":
-                return True
-    return False
-
-
-class Service:
-    """A group of processes below one folder; subclasses say which, and when they serve."""
-
-    kind = ""
-    port_count = 1
-
-    def __init__(self, folder: Path):
-        self.folder = folder
-        for name in ("run", "log", "data", "conf"):
-            (folder / name).mkdir(parents=True, exist_ok=True)
-            (folder / name).chmod(0o755)
-        folder.chmod(0o755)  # some servers run as a user of their own
-        kept = folder / "ports"
-        if not kept.exists():
-            kept.write_text(json.dumps(free_ports(self.port_count)))
-        self.ports = json.loads(kept.read_text())
-        self.port = self.ports[0]
-
-    def launch(self):
-        raise NotImplementedError
-
-    def values(self) -> dict[str, str]:
-        """What the tests are told, as environment variables."""
-        raise NotImplementedError
-
-    # ---- processes
-
-    def alive(self, name: str) -> bool:
-        with contextlib.suppress(OSError, ValueError):
-            pid, birth = (self.folder / "run" / f"{name}.pid").read_text().split()
-            return birth_of(int(pid)) == birth
-        return False
-
-    def spawn(self, name: str, *command):
-        """Starts a daemon that stays in the foreground, unless it runs; its output is in log/NAME.log."""
-        if self.alive(name):
-            return
-        with open(self.folder / "log" / f"{name}.log", "ab") as log:
-            process = subprocess.Popen([str(c) for c in command], stdout=log, stderr=log, stdin=subprocess.DEVNULL,
-                                       start_new_session=True, cwd=self.folder)
-        (self.folder / "run" / f"{name}.pid").write_text(f"{process.pid} {birth_of(process.pid)}")
-        process.returncode = 0  # It is not ours to wait for: it outlives this program.
-
-    def await_true(self, what: str, condition, seconds=90.0):
-        end = time.monotonic() + seconds
-        while not condition():
-            dead = [n for n in self.names() if not self.alive(n)]
-            if dead or time.monotonic() > end:
-                logs = "".join(f"\n--- {f.name}\n{f.read_text(errors='replace')[-1500:]}"
-                               for f in sorted((self.folder / "log").iterdir()))
-                raise Failure(f"{what}: {f'{dead[0]} ended' if dead else f'not within {seconds:.0f} s'}{logs}")
-            time.sleep(0.05)
-
-    def names(self) -> list[str]:
-        return sorted(p.stem for p in (self.folder / "run").glob("*.pid"))
-
-    def end(self, name: str, number: signal.Signals, seconds=30.0):
-        """Ends one process that spawn() started, and waits; SIGKILL when it does not obey."""
-        file = self.folder / "run" / f"{name}.pid"
-        if self.alive(name):
-            pid = int(file.read_text().split()[0])
-            os.kill(pid, number)
-            stop = time.monotonic() + seconds
-            while self.alive(name):
-                with contextlib.suppress(ChildProcessError):
-                    os.waitpid(pid, os.WNOHANG)
-                if time.monotonic() > stop:
-                    os.kill(pid, signal.SIGKILL)
-                time.sleep(0.01)
-            while session_lives(pid) and time.monotonic() < stop:
-                time.sleep(0.01)  # its children see the death of their parent and follow
-        file.unlink(missing_ok=True)
-
-    stop_signal = signal.SIGTERM
-
-    def stop(self):
-        for name in self.names():
-            self.end(name, self.stop_signal)
-
-    def start(self) -> dict[str, str]:
-        (self.folder / "kind").write_text(self.kind)
-        self.launch()
-        values = self.values()
-        (self.folder / "env").write_text("".join(f"{k}={v}\n" for k, v in values.items()))
-        return values
-
-    def restart(self, only: str = ""):
-        for name in [only] if only else self.names():
-            self.end(name, signal.SIGKILL)
-        end = time.monotonic() + 10
-        while not only and not ports_free(self.ports) and time.monotonic() < end:
-            time.sleep(0.01)  # threads of a killed process close its sockets a moment after it is gone
-        self.start()
-
-    # ---- databases of tests
-
-    def make_database(self, number: int) -> str:
-        """Empties database `number`; its URL."""
-        raise NotImplementedError
 
 
 class Redis(Service):
@@ -512,7 +340,7 @@ class EtcdCluster(Service):
         return f"etcd://{self.endpoints()}/t{number:03}"
 
 
-SERVICES = {s.kind: s for s in (Redis, Sentinel, Cluster, MariaDb, Galera, Postgres, Etcd, EtcdCluster)}
+SERVICES = {s.kind: s for s in (Redis, Sentinel, Cluster, MariaDb, Galera, Postgres, Etcd, EtcdCluster, *STORES)}
 
 
 def service_in(folder: Path) -> Service:
@@ -544,14 +372,18 @@ class Database:
 
 def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("verb", choices=["start", "stop", "restart", "status", "wipe", "kill-leader"])
-    arguments.add_argument("words", nargs="+", metavar="SERVICE DIR | DIR [NAME]")
+    arguments.add_argument("verb", choices=["start", "stop", "restart", "status", "wipe", "kill-leader", "install"])
+    arguments.add_argument("words", nargs="+", metavar="SERVICE DIR | DIR [NAME] | SERVICE…")
     options = arguments.parse_args()
     try:
         if options.verb == "start":
             kind, folder = options.words
             service = SERVICES[kind](Path(folder).absolute())
             print("".join(f"{k}={v}\n" for k, v in service.start().items()), end="")
+            return 0
+        if options.verb == "install":
+            for kind in options.words:
+                SERVICES[kind].install()
             return 0
         folder = Path(options.words[0]).absolute()
         if options.verb == "wipe" and not (folder / "kind").exists():

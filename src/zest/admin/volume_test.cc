@@ -22,7 +22,7 @@ namespace zest::admin {
 namespace {
 
 /// Lets several openings see one store.
-class Borrowed final : public ObjectStore {
+class Borrowed final : public SinglePutStore {
  public:
   explicit Borrowed(ObjectStore& store) : store_(store) {}
   [[nodiscard]] StoreCapabilities const& capabilities() const noexcept override {
@@ -49,6 +49,9 @@ class Borrowed final : public ObjectStore {
   }
   Result<void> sync(Context const& ctx, std::span<std::string const> keys) override {
     return store_.sync(ctx, keys);
+  }
+  Result<void> copy(Context const& ctx, CopyObject const& request) override {
+    return store_.copy(ctx, request);
   }
 
  private:

@@ -50,6 +50,27 @@ class PrefixStore final : public ObjectStore {
     }
     return store_->sync(ctx, full_keys);
   }
+  Result<void> copy(Context const& ctx, CopyObject const& request) override {
+    auto const from = full(request.from);
+    auto const to = full(request.to);
+    return store_->copy(ctx, {.from = from, .to = to});
+  }
+  Result<Upload> create_upload(Context const& ctx, std::string_view key) override {
+    ZEST_TRY(auto upload, store_->create_upload(ctx, full(key)));
+    upload.key = key;
+    return upload;
+  }
+  Result<UploadedPart> upload_part(Context const& ctx, Upload const& upload, std::uint32_t number,
+                                   std::span<ByteView const> parts) override {
+    return store_->upload_part(ctx, full(upload), number, parts);
+  }
+  Result<void> complete_upload(Context const& ctx, Upload const& upload,
+                               std::span<UploadedPart const> parts) override {
+    return store_->complete_upload(ctx, full(upload), parts);
+  }
+  Result<void> abort_upload(Context const& ctx, Upload const& upload) override {
+    return store_->abort_upload(ctx, full(upload));
+  }
 
  private:
   [[nodiscard]] std::string full(std::string_view key) const {
@@ -58,6 +79,9 @@ class PrefixStore final : public ObjectStore {
     text += prefix_;
     text += key;
     return text;
+  }
+  [[nodiscard]] Upload full(Upload const& upload) const {
+    return {.key = full(upload.key), .id = upload.id};
   }
 
   std::unique_ptr<ObjectStore> store_;

@@ -255,6 +255,75 @@ TEST_P(StoreTest, ListPagesEqualAModel) {
   });
 }
 
+// Goal: a copy has the content of its source, replaces what was there, and is an object of its own.
+TEST_P(StoreTest, Copy) {
+  with_store([](StoreFixture& f) {
+    if (!f.store().capabilities().copy) {
+      ASSERT_ERRC(f.store().copy(f.ctx, {.from = "a", .to = "b"}), Errc::notsup);
+      return;
+    }
+    std::string const big(3'000'001, 'q');
+    ASSERT_OK(put_text(f, "a/b c+%", big));
+    ASSERT_OK(put_text(f, "x/y", "old"));
+    ASSERT_OK(f.store().copy(f.ctx, {.from = "a/b c+%", .to = "x/y"}));
+    ASSERT_OK(f.store().copy(f.ctx, {.from = "a/b c+%", .to = "new/z"}));
+    ASSERT_OK(f.store().remove(f.ctx, "a/b c+%"));
+    for (auto const* key : {"x/y", "new/z"}) {
+      auto const text = get_text(f, key, {}, 4u << 20);
+      ASSERT_OK(text);
+      EXPECT_TRUE(*text == big);
+    }
+    ASSERT_ERRC(f.store().copy(f.ctx, {.from = "a/b c+%", .to = "x/y"}), Errc::noent);
+  });
+}
+
+// Goal: a multipart upload is nothing until it is complete, then it is the parts in their order;
+// parts come in any order, and again; an aborted upload is gone.
+TEST_P(StoreTest, MultipartUpload) {
+  with_store([](StoreFixture& f) {
+    auto const& can = f.store().capabilities();
+    if (!can.multipart) {
+      ASSERT_ERRC(f.store().create_upload(f.ctx, "k"), Errc::notsup);
+      return;
+    }
+    std::string const first(can.part_bytes_min + 10, 'a');
+    std::string const second(can.part_bytes_min + 3, 'b');
+    auto const upload = f.store().create_upload(f.ctx, "a/k");
+    ASSERT_OK(upload);
+    EXPECT_EQ(upload->key, "a/k");
+    auto const part = [&](std::uint32_t number, std::string_view head, std::string_view tail) {
+      ByteView const parts[] = {as_bytes(head), as_bytes(tail)};
+      return f.store().upload_part(f.ctx, *upload, number, parts);
+    };
+    auto last = part(7, "the ", "end");
+    ASSERT_OK(last);
+    ASSERT_OK(part(2, first, "replaced"));
+    auto one = part(1, first, "");
+    ASSERT_OK(one);
+    auto two = part(2, second, "x");
+    ASSERT_OK(two);
+    ASSERT_ERRC(f.store().head(f.ctx, "a/k"), Errc::noent);
+    UploadedPart const wrong[] = {*two, *one};
+    ASSERT_ERRC(f.store().complete_upload(f.ctx, *upload, wrong), Errc::inval);
+    UploadedPart const parts[] = {*one, *two, *last};
+    ASSERT_OK(f.store().complete_upload(f.ctx, *upload, parts));
+    auto const text = get_text(f, "a/k", {}, 3 * can.part_bytes_min + 100);
+    ASSERT_OK(text);
+    EXPECT_TRUE(*text == first + second + "xthe end");
+    auto const other = f.store().create_upload(f.ctx, "a/never");
+    ASSERT_OK(other);
+    ByteView const some[] = {as_bytes("x")};
+    auto const stored = f.store().upload_part(f.ctx, *other, 1, some);
+    ASSERT_OK(stored);
+    ASSERT_OK(f.store().abort_upload(f.ctx, *other));
+    ASSERT_OK(f.store().abort_upload(f.ctx, *other));
+    ASSERT_ERRC(f.store().upload_part(f.ctx, *other, 1, some), Errc::noent);
+    UploadedPart const gone[] = {*stored};
+    ASSERT_ERRC(f.store().complete_upload(f.ctx, *other, gone), Errc::noent);
+    ASSERT_ERRC(f.store().head(f.ctx, "a/never"), Errc::noent);
+  });
+}
+
 // Goal: many fibers at once, in directories that don't exist yet, lose nothing.
 TEST_P(StoreTest, ParallelPutsAndRemoves) {
   with_store([](StoreFixture& f) {

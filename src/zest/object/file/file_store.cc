@@ -56,6 +56,12 @@ Result<void> check_key(std::string_view key) {
   }
 }
 
+/// What a new object holds: bytes in memory, or those of an open file.
+struct Content {
+  std::span<ByteView const> parts;
+  int source = -1;
+};
+
 /// A temporary file; removed on destruction unless it was renamed.
 class TempFile {
  public:
@@ -99,6 +105,21 @@ class TempFile {
     }
   }
 
+  /// All of `source`, from its beginning; in the kernel, where the file system shares or copies.
+  Result<void> copy(int source) {
+    constexpr std::size_t kAtOnce = 64u << 20;
+    off_t offset = 0;
+    while (true) {
+      auto const n = ::copy_file_range(source, &offset, fd_.get(), nullptr, kAtOnce, 0);
+      if (n == 0) {
+        return {};
+      }
+      if (int const number = errno; n < 0 && number != EINTR) {
+        return path_error(number, "copying to", path_);
+      }
+    }
+  }
+
   Result<void> sync() {
     if (::fdatasync(fd_.get()) != 0) {
       int const number = errno;
@@ -131,12 +152,13 @@ class TempFile {
   std::string path_;
 };
 
-class FileStore final : public ObjectStore {
+class FileStore final : public SinglePutStore {
  public:
   FileStore(FileStoreOptions options, BlockingPool& pool)
       : root_(std::move(options.root)), fsync_on_put_(options.fsync_on_put), pool_(pool) {
     capabilities_.durable_put = fsync_on_put_;
     capabilities_.near = true;
+    capabilities_.copy = true;
     std::uint64_t seed = 0;
     if (::getrandom(&seed, sizeof seed, GRND_NONBLOCK) == sizeof seed) {
       temp_number_ = seed >> 1;
@@ -160,7 +182,7 @@ class FileStore final : public ObjectStore {
   }
   Result<void> put(Context const&, std::string_view key, std::span<ByteView const> parts) override {
     ZEST_CHECK(check_key(key));
-    return pool_.run([&] { return put_blocking(key, parts); });
+    return pool_.run([&] { return put_blocking(key, {.parts = parts}); });
   }
   Result<void> remove(Context const&, std::string_view key) override {
     bool const directory = key.ends_with('/');
@@ -182,6 +204,11 @@ class FileStore final : public ObjectStore {
       return {};
     }
     return pool_.run([&] { return sync_blocking(keys); });
+  }
+  Result<void> copy(Context const&, CopyObject const& request) override {
+    ZEST_CHECK(check_key(request.from));
+    ZEST_CHECK(check_key(request.to));
+    return pool_.run([&] { return copy_blocking(request); });
   }
 
  private:
@@ -227,14 +254,28 @@ class FileStore final : public ObjectStore {
     return done;
   }
 
-  Result<void> put_blocking(std::string_view key, std::span<ByteView const> parts) {
+  Result<void> copy_blocking(CopyObject const& request) {
+    auto const path = path_of(request.from);
+    UniqueFd const fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    struct stat st{};
+    if (!fd || ::fstat(fd.get(), &st) != 0) {
+      int const number = errno;
+      return missing(number) ? Error(Errc::noent) : path_error(number, "opening", path);
+    }
+    if (!S_ISREG(st.st_mode)) {
+      return Errc::noent;
+    }
+    return put_blocking(request.to, {.source = fd.get()});
+  }
+
+  Result<void> put_blocking(std::string_view key, Content const& content) {
     auto const path = path_of(key);
     for (int attempt = 1;; ++attempt) {
       int number = 0;
       {
         auto temp = create_temp(path, number);
         if (number == 0) {
-          ZEST_CHECK(temp.write(parts));
+          ZEST_CHECK(content.source < 0 ? temp.write(content.parts) : temp.copy(content.source));
           if (fsync_on_put_) {
             ZEST_CHECK(temp.sync());
           }

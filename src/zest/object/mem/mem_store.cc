@@ -24,6 +24,9 @@ class MemStore final : public ObjectStore {
  public:
   explicit MemStore(MemStoreOptions options) : options_(options) {
     capabilities_.durable_put = true;  // no put survives a power cut, but no sync could change that
+    capabilities_.copy = true;
+    capabilities_.multipart = true;
+    capabilities_.parts_max = 10'000;
   }
 
   [[nodiscard]] StoreCapabilities const& capabilities() const noexcept override {
@@ -50,29 +53,7 @@ class MemStore final : public ObjectStore {
   }
 
   Result<void> put(Context const&, std::string_view key, std::span<ByteView const> parts) override {
-    Body body;
-    std::size_t size = 0;
-    for (auto const part : parts) {
-      size += part.size();
-    }
-    body.reserve(size);
-    for (auto const part : parts) {
-      body.insert(body.end(), part.begin(), part.end());
-    }
-    Object object{std::make_shared<Body const>(std::move(body)), SystemClock().wall()};
-    std::lock_guard const lock(mutex_);
-    auto const it = objects_.find(key);
-    std::uint64_t const old = it == objects_.end() ? 0 : it->second.body->size();
-    if (used_ - old + size > options_.bytes_max) {
-      return Error(Errc::nospc, Fault::semantic, "the mem:// store is full");
-    }
-    used_ += size - old;
-    if (it == objects_.end()) {
-      objects_.emplace(key, std::move(object));
-    } else {
-      it->second = std::move(object);
-    }
-    return {};
+    return store(key, std::make_shared<Body const>(concatenation(parts)));
   }
 
   Result<void> remove(Context const&, std::string_view key) override {
@@ -109,7 +90,108 @@ class MemStore final : public ObjectStore {
 
   Result<void> sync(Context const&, std::span<std::string const>) override { return {}; }
 
+  Result<void> copy(Context const&, CopyObject const& request) override {
+    auto body = find(request.from).body;
+    if (!body) {
+      return Errc::noent;
+    }
+    return store(request.to, std::move(body));
+  }
+
+  Result<Upload> create_upload(Context const&, std::string_view key) override {
+    std::lock_guard const lock(mutex_);
+    Upload upload{.key = std::string(key), .id = std::to_string(++uploads_created_)};
+    uploads_[upload.id];
+    return upload;
+  }
+  Result<UploadedPart> upload_part(Context const&, Upload const& upload, std::uint32_t number,
+                                   std::span<ByteView const> parts) override {
+    if (number < 1 || number > capabilities_.parts_max) {
+      return Error(Errc::inval, Fault::semantic, "no such part number");
+    }
+    auto body = concatenation(parts);
+    std::lock_guard const lock(mutex_);
+    auto const it = uploads_.find(upload.id);
+    if (it == uploads_.end()) {
+      return Errc::noent;
+    }
+    auto& part = it->second[number];
+    if (used_ - part.size() + body.size() > options_.bytes_max) {
+      return Error(Errc::nospc, Fault::semantic, "the mem:// store is full");
+    }
+    used_ += body.size() - part.size();
+    part = std::move(body);
+    return UploadedPart{.number = number, .tag = std::to_string(part.size())};
+  }
+  Result<void> complete_upload(Context const&, Upload const& upload,
+                               std::span<UploadedPart const> parts) override {
+    Body body;
+    {
+      std::lock_guard const lock(mutex_);
+      auto const it = uploads_.find(upload.id);
+      if (it == uploads_.end()) {
+        return Errc::noent;
+      }
+      std::uint32_t last = 0;
+      for (auto const& part : parts) {
+        auto const stored = it->second.find(part.number);
+        if (part.number <= last || stored == it->second.end()) {
+          return Error(Errc::inval, Fault::semantic, "parts are missing or not in order");
+        }
+        last = part.number;
+        body.insert(body.end(), stored->second.begin(), stored->second.end());
+      }
+      forget(it);
+    }
+    return store(upload.key, std::make_shared<Body const>(std::move(body)));
+  }
+  Result<void> abort_upload(Context const&, Upload const& upload) override {
+    std::lock_guard const lock(mutex_);
+    if (auto const it = uploads_.find(upload.id); it != uploads_.end()) {
+      forget(it);
+    }
+    return {};
+  }
+
  private:
+  using Parts = std::map<std::uint32_t, Body>;
+
+  static Body concatenation(std::span<ByteView const> parts) {
+    Body body;
+    std::size_t size = 0;
+    for (auto const part : parts) {
+      size += part.size();
+    }
+    body.reserve(size);
+    for (auto const part : parts) {
+      body.insert(body.end(), part.begin(), part.end());
+    }
+    return body;
+  }
+  Result<void> store(std::string_view key, std::shared_ptr<Body const> body) {
+    auto const size = body->size();
+    std::lock_guard const lock(mutex_);
+    auto const it = objects_.find(key);
+    std::uint64_t const old = it == objects_.end() ? 0 : it->second.body->size();
+    if (used_ - old + size > options_.bytes_max) {
+      return Error(Errc::nospc, Fault::semantic, "the mem:// store is full");
+    }
+    used_ += size - old;
+    Object object{std::move(body), SystemClock().wall()};
+    if (it == objects_.end()) {
+      objects_.emplace(key, std::move(object));
+    } else {
+      it->second = std::move(object);
+    }
+    return {};
+  }
+  /// Under the mutex.
+  void forget(std::map<std::string, Parts>::iterator upload) {
+    for (auto const& [number, part] : upload->second) {
+      used_ -= part.size();
+    }
+    uploads_.erase(upload);
+  }
   static ObjectInfo info(std::string key, Object const& object) {
     return {.key = std::move(key), .size = object.body->size(), .mtime = object.mtime};
   }
@@ -123,6 +205,8 @@ class MemStore final : public ObjectStore {
   StoreCapabilities capabilities_;
   Mutex mutex_;
   std::map<std::string, Object, std::less<>> objects_;
+  std::map<std::string, Parts> uploads_;
+  std::uint64_t uploads_created_ = 0;
   std::uint64_t used_ = 0;
 };
 

@@ -79,5 +79,25 @@ Result<void> FaultyStore::sync(Context const& ctx, std::span<std::string const> 
   return call(StoreOp::sync, keys.empty() ? "" : keys.front(),
               [&] { return inner_.sync(ctx, keys); });
 }
+Result<void> FaultyStore::copy(Context const& ctx, CopyObject const& request) {
+  return call(StoreOp::copy, request.to, [&] { return inner_.copy(ctx, request); });
+}
+Result<Upload> FaultyStore::create_upload(Context const& ctx, std::string_view key) {
+  return call(StoreOp::upload, key, [&] { return inner_.create_upload(ctx, key); });
+}
+Result<UploadedPart> FaultyStore::upload_part(Context const& ctx, Upload const& upload,
+                                              std::uint32_t number,
+                                              std::span<ByteView const> parts) {
+  return call(StoreOp::upload, upload.key,
+              [&] { return inner_.upload_part(ctx, upload, number, parts); });
+}
+Result<void> FaultyStore::complete_upload(Context const& ctx, Upload const& upload,
+                                          std::span<UploadedPart const> parts) {
+  return call(StoreOp::upload, upload.key,
+              [&] { return inner_.complete_upload(ctx, upload, parts); });
+}
+Result<void> FaultyStore::abort_upload(Context const& ctx, Upload const& upload) {
+  return call(StoreOp::upload, upload.key, [&] { return inner_.abort_upload(ctx, upload); });
+}
 
 }  // namespace zest::testing

@@ -12,8 +12,8 @@
 
 namespace zest::testing {
 
-enum class StoreOp : std::uint8_t { create, get, put, remove, head, list, sync };
-constexpr std::size_t kStoreOpCount = 7;
+enum class StoreOp : std::uint8_t { create, get, put, remove, head, list, sync, copy, upload };
+constexpr std::size_t kStoreOpCount = 9;
 
 /// Passes calls on to `inner`. Set the hooks before use by several fibers; hooks run on the calling
 /// fiber and may suspend.
@@ -55,6 +55,13 @@ class FaultyStore final : public ObjectStore {
   Result<ObjectInfo> head(Context const& ctx, std::string_view key) override;
   Result<ObjectPage> list(Context const& ctx, ListObjects const& request) override;
   Result<void> sync(Context const& ctx, std::span<std::string const> keys) override;
+  Result<void> copy(Context const& ctx, CopyObject const& request) override;
+  Result<Upload> create_upload(Context const& ctx, std::string_view key) override;
+  Result<UploadedPart> upload_part(Context const& ctx, Upload const& upload, std::uint32_t number,
+                                   std::span<ByteView const> parts) override;
+  Result<void> complete_upload(Context const& ctx, Upload const& upload,
+                               std::span<UploadedPart const> parts) override;
+  Result<void> abort_upload(Context const& ctx, Upload const& upload) override;
 
  private:
   template <class Fn>
