@@ -25,6 +25,7 @@
 #include "zest/meta/engine/redis/dir_cursor.h"
 #include "zest/meta/engine/redis/redis.h"
 #include "zest/meta/engine/redis/resp.h"
+#include "zest/runtime/http/connection.h"
 
 namespace zest {
 
@@ -214,6 +215,54 @@ void run_resp(std::string_view bytes) {
   ZEST_ASSERT(parse_replies(bytes, 7).first == whole.first);
 }
 
+/// A server that has sent everything already, in pieces.
+class Canned final : public Stream {
+ public:
+  Canned(std::string_view bytes, std::size_t piece) : bytes_(bytes), piece_(piece) {}
+  Result<std::size_t> read_some(Context const&, ByteSpan out) override {
+    auto const n = std::min({bytes_.size(), piece_, out.size()});
+    std::ranges::copy(as_bytes(bytes_.substr(0, n)), out.begin());
+    bytes_.remove_prefix(n);
+    return n;
+  }
+  Result<void> write_all(Context const&, ByteView) override { return {}; }
+  void shutdown() noexcept override {}
+  [[nodiscard]] bool hung_up() const noexcept override { return false; }
+
+ private:
+  std::string_view bytes_;
+  std::size_t piece_;
+};
+
+/// What one request got of such a server, as text.
+std::string reply_of(std::string_view bytes, std::size_t piece, std::string_view method) {
+  http::Connection connection(std::make_unique<Canned>(bytes, piece), {});
+  auto const reply =
+      connection.exchange({}, {.method = method, .url = {}, .text_max = 4096}, "head");
+  if (!reply.ok()) {
+    return "error";
+  }
+  ZEST_ASSERT(reply->text.size() <= 4096 && reply->head.fields.size() <= http::kFieldsMax);
+  return std::to_string(reply->head.status) + reply->text;
+}
+
+void run_http_reply(std::string_view bytes) {
+  for (auto const* method : {"GET", "HEAD"}) {
+    auto const whole = reply_of(bytes, bytes.size() + 1, method);
+    ZEST_ASSERT(reply_of(bytes, 1, method) == whole);
+    ZEST_ASSERT(reply_of(bytes, 7, method) == whole);
+  }
+}
+
+void run_http_url(std::string_view bytes) {
+  if (auto const url = http::parse_url(bytes); url.ok()) {
+    auto const again =
+        http::parse_url((url->tls ? "https://" : "http://") + url->authority() + url->path);
+    ZEST_ASSERT(again.ok() && again->host == url->host && again->port == url->port);
+  }
+  static_cast<void>(http::percent_decode(bytes, true));
+}
+
 void run_dir_cursor(std::string_view bytes) {
   if (auto cursor = meta::redis::DirCursor::parse(bytes, 1); cursor.ok()) {
     cursor->take("name");
@@ -253,6 +302,8 @@ constexpr std::array kDecoders{
     Decoder{"kv_key", exact<decode_kv_key, encode_kv_key>},
     Decoder{"redis_members", run_redis_members},
     Decoder{"resp", run_resp},
+    Decoder{"http_reply", run_http_reply},
+    Decoder{"http_url", run_http_url},
     Decoder{"dir_cursor", run_dir_cursor},
     Decoder{"redis_url", run_redis_url},
     Decoder{"block_key", run_block_key},

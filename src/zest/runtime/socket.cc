@@ -89,7 +89,7 @@ void set_option(int fd, int level, int name) noexcept {
   ::setsockopt(fd, level, name, &on, sizeof on);  // an optimisation or a convenience each
 }
 
-Result<void> connect_to(Context const& ctx, int fd, sockaddr const* address, socklen_t length,
+Result<void> connect_fd(Context const& ctx, int fd, sockaddr const* address, socklen_t length,
                         std::string const& target) {
   if (::connect(fd, address, length) == 0) {
     return {};
@@ -245,13 +245,9 @@ Result<Socket> Socket::connect_tcp(Context const& ctx, std::string const& addres
   ZEST_TRY(auto const endpoints, resolve(ctx, address, port));
   Error last(Errc::noent, Fault::semantic, "connect to " + target + ": the name has no address");
   for (auto const& endpoint : endpoints) {
-    ZEST_TRY(auto fd, open_stream(as_sockaddr(endpoint.address)->sa_family));
-    set_option(fd.get(), IPPROTO_TCP, TCP_NODELAY);
-    set_option(fd.get(), SOL_SOCKET, SO_KEEPALIVE);
-    auto connected =
-        connect_to(ctx, fd.get(), as_sockaddr(endpoint.address), endpoint.length, target);
+    auto connected = connect_to(ctx, endpoint, target);
     if (connected.ok()) {
-      return Socket(std::move(fd));
+      return connected;
     }
     last = std::move(connected).error();
     if (last.code() == Errc::intr || ctx.stop.stop_requested()) {
@@ -261,10 +257,19 @@ Result<Socket> Socket::connect_tcp(Context const& ctx, std::string const& addres
   return last;
 }
 
+Result<Socket> Socket::connect_to(Context const& ctx, Endpoint const& endpoint,
+                                  std::string const& target) {
+  ZEST_TRY(auto fd, open_stream(as_sockaddr(endpoint.address)->sa_family));
+  set_option(fd.get(), IPPROTO_TCP, TCP_NODELAY);
+  set_option(fd.get(), SOL_SOCKET, SO_KEEPALIVE);
+  ZEST_CHECK(connect_fd(ctx, fd.get(), as_sockaddr(endpoint.address), endpoint.length, target));
+  return Socket(std::move(fd));
+}
+
 Result<Socket> Socket::connect_unix(Context const& ctx, std::string const& path) {
   ZEST_TRY(auto const address, unix_address(path));
   ZEST_TRY(auto fd, open_stream(AF_UNIX));
-  ZEST_CHECK(connect_to(ctx, fd.get(), as_sockaddr(address), sizeof address, path));
+  ZEST_CHECK(connect_fd(ctx, fd.get(), as_sockaddr(address), sizeof address, path));
   return Socket(std::move(fd));
 }
 

@@ -57,6 +57,9 @@ class Socket {
   /// resolve()).
   static Result<Socket> connect_tcp(Context const& ctx, std::string const& address,
                                     std::uint16_t port);
+  /// Connects to one address; `target` names it in messages.
+  static Result<Socket> connect_to(Context const& ctx, Endpoint const& endpoint,
+                                   std::string const& target);
   static Result<Socket> connect_unix(Context const& ctx, std::string const& path);
 
   /// Reads what is there, at least one byte; 0 = the peer closed.
