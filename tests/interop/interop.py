@@ -56,6 +56,11 @@ def fill(root: Path, seed: int, engine: str):
             os.fsync(f.fileno())
         f.truncate(7 * MIB)
         f.truncate(8 * MIB)
+    # Small writes that are not synced one by one: several slices may be in one object.
+    with open(files / "scattered", "wb") as f:
+        f.truncate(70 * MIB)
+        for i in range(200):
+            os.pwrite(f.fileno(), pattern(3000, seed + 200 + i), random.Random(seed - i).randrange(70 * MIB))
     run("fallocate", "-p", "-o", 1 * MIB, "-l", 300_000, files / "patched")
     run("fallocate", "-z", "-o", 3 * MIB, "-l", 100_000, files / "patched")
     run("fallocate", "-l", 100_000, files / "preallocated")

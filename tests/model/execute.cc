@@ -118,14 +118,15 @@ Reply execute_data(Op& op, Context const& ctx, meta::Meta& meta) {
       auto const size = static_cast<std::uint32_t>(op.count * kCell);
       return with_length(
           meta.write_slice(
-              ctx, {.ino = op.ino,
-                    .index = ChunkIndex{static_cast<std::uint32_t>(op.first / kCellsPerChunk)},
-                    .slice = {.pos = static_cast<std::uint32_t>(op.first % kCellsPerChunk * kCell),
-                              .id = SliceId{op.slice},
-                              .size = size,
-                              .off = 0,
-                              .len = size},
-                    .mtime = Loop::current()->wall()}),
+              ctx,
+              {.ino = op.ino,
+               .index = ChunkIndex{static_cast<std::uint32_t>(op.first / kCellsPerChunk)},
+               .slices = {{.pos = static_cast<std::uint32_t>(op.first % kCellsPerChunk * kCell),
+                           .id = SliceId{op.slice},
+                           .size = size,
+                           .off = 0,
+                           .len = size}},
+               .mtime = Loop::current()->wall()}),
           [](meta::WriteSliceReply const& reply) { return reply.attr; });
     }
     case Kind::read: {

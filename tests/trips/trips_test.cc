@@ -48,7 +48,7 @@ void ok(auto const& result) {
 void write_one(Meta& meta, Ino file, std::uint64_t id) {
   ok(meta.write_slice({}, {.ino = file,
                            .index = {},
-                           .slice = {.pos = 0, .id = SliceId{id}, .size = 9, .len = 9},
+                           .slices = {{.pos = 0, .id = SliceId{id}, .size = 9, .len = 9}},
                            .mtime = {}}));
 }
 

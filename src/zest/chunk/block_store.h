@@ -134,6 +134,9 @@ class SliceWriter {
   /// power-cut safe). No write may follow. After EINTR or ETIMEDOUT uploads go on and finish() may
   /// be called again; the error of an upload is final.
   Result<void> finish(Context const& ctx, bool durable);
+  /// The same for several slices that fit into one block, none of which has uploaded anything: one
+  /// object of this slice's id holds this slice's bytes and then those of `others`, which end here.
+  Result<void> finish_with(Context const& ctx, bool durable, std::span<SliceWriter* const> others);
   /// Removes what was uploaded; for slices whose commit failed for good.
   void abort(Context const& ctx) noexcept;
 

@@ -52,6 +52,8 @@ struct SliceWriter::Impl {
   void freeze_full();
   void upload(std::uint32_t index, std::uint32_t size);
   void run_upload(std::uint32_t index, std::uint32_t size);
+  void collect(std::uint32_t index, std::uint32_t size, std::vector<Segment>& segments,
+               std::vector<ByteView>& parts) const;
   [[nodiscard]] bool holds_unfrozen() const noexcept;
   [[nodiscard]] bool failed() const;
   Result<void> first_error() const;
@@ -231,21 +233,28 @@ void SliceWriter::Impl::upload(std::uint32_t index, std::uint32_t size) {
   scope.spawn([this, index, size] { run_upload(index, size); });
 }
 
+/// Appends the first `size` bytes of a block. Copies the list: readers still find the bytes until
+/// they are stored.
+void SliceWriter::Impl::collect(std::uint32_t index, std::uint32_t size,
+                                std::vector<Segment>& segments,
+                                std::vector<ByteView>& parts) const {
+  std::lock_guard const lock(mutex);
+  for (auto const& segment : blocks[index].segments) {
+    if (size == 0) {
+      break;
+    }
+    auto const n = std::min(segment.size, size);
+    segments.push_back(segment);
+    parts.push_back(ByteView(segment.memory->data(), n));
+    size -= n;
+  }
+  ZEST_ASSERT(size == 0);
+}
+
 void SliceWriter::Impl::run_upload(std::uint32_t index, std::uint32_t size) {
   std::vector<Segment> segments;
-  {
-    // A copy of the list: readers still find the bytes until they are stored.
-    std::lock_guard const lock(mutex);
-    segments = blocks[index].segments;
-  }
   std::vector<ByteView> parts;
-  auto rest = size;
-  for (auto const& segment : segments) {
-    auto const n = std::min(segment.size, rest);
-    parts.push_back(ByteView(segment.memory->data(), n));
-    rest -= n;
-  }
-  ZEST_ASSERT(rest == 0);
+  collect(index, size, segments, parts);
   std::optional<Error> mine;
   if (!failed()) {
     Context ctx;
@@ -341,6 +350,34 @@ Result<void> SliceWriter::finish(Context const& ctx, bool durable) {
   }
   ZEST_CHECK(self.first_error());
   return durable ? self.store.sync_slice(ctx, self.id, self.length) : Result<void>();
+}
+
+Result<void> SliceWriter::finish_with(Context const& ctx, bool durable,
+                                      std::span<SliceWriter* const> others) {
+  auto& self = *impl_;
+  ZEST_ASSERT(self.id.value != 0 && self.length > 0);
+  std::vector<Segment> segments;  // keeps the memory, which readers see until the commit
+  std::vector<ByteView> parts;
+  std::uint32_t size = 0;
+  auto const take = [&](Impl& from) {
+    ZEST_ASSERT(from.frozen_end == 0);
+    from.finished = true;
+    from.collect(0, from.length, segments, parts);
+    size += from.length;
+  };
+  take(self);
+  for (auto* const other : others) {
+    take(*other->impl_);
+  }
+  ZEST_ASSERT(size <= self.block_size);
+  self.frozen_end = size;
+  auto stored =
+      self.store.write_block(ctx, {.id = self.id, .index = 0, .size = size}, parts,
+                             size < self.block_size || self.store.config().cache_full_writes);
+  if (stored.ok() && durable) {
+    stored = self.store.sync_slice(ctx, self.id, size);
+  }
+  return stored;
 }
 
 void SliceWriter::abort(Context const& ctx) noexcept {

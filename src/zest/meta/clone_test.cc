@@ -34,7 +34,7 @@ void write(Client& client, Ino ino, std::uint64_t index, std::uint32_t length) {
   ASSERT_TRUE(client.meta
                   .write_slice(Context{}, {.ino = ino,
                                            .index = ChunkIndex{static_cast<std::uint32_t>(index)},
-                                           .slice = slice,
+                                           .slices = {slice},
                                            .mtime = client.meta.getattr(Context{}, ino)->mtime})
                   .ok());
 }

@@ -36,7 +36,7 @@ Result<SliceRecord> write(Client& client, Ino ino, std::uint64_t offset, std::ui
   ZEST_CHECK(client.meta.write_slice(
       ctx, {.ino = ino,
             .index = ChunkIndex{static_cast<std::uint32_t>(offset / kChunkSize)},
-            .slice = slice,
+            .slices = {slice},
             .mtime = Loop::current()->wall()}));
   return slice;
 }

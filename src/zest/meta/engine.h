@@ -135,10 +135,12 @@ constexpr WallTime raise_time(WallTime old, WallTime value) noexcept {
   return old.nsec == 999'999'999 ? WallTime{.sec = old.sec + 1, .nsec = 0}
                                  : WallTime{.sec = old.sec, .nsec = old.nsec + 1};
 }
-/// A slice that was just written: one reference (SQL: a row; Redis, KV: nothing).
+/// A slice that was just written, and how many records name it (SQL: a row; Redis, KV: nothing for
+/// one).
 struct NewSlice {
   SliceId id;
   std::uint32_t size = 0;
+  std::int64_t refs = 1;
 };
 /// Changes the number of references of a slice.
 struct AddSliceRef {

@@ -86,7 +86,7 @@ TEST_P(Fenced, NothingIsChangedUnderAnEndedSession) {
     // What was written before is not let in through the new session.
     WriteSliceRequest late{.ino = file,
                            .index = {},
-                           .slice = {.pos = 0, .id = slice, .size = 9, .len = 9},
+                           .slices = {{.pos = 0, .id = slice, .size = 9, .len = 9}},
                            .mtime = {},
                            .session = session};
     EXPECT_EQ(number(paused.meta.write_slice(volume.root, late)), EIO);

@@ -337,7 +337,7 @@ TEST(Locks, AGrantTellsWhatTheHolderInBetweenHasWritten) {
         ASSERT_TRUE(two.meta
                         .write_slice(ctx, {.ino = file,
                                            .index = {},
-                                           .slice = {.pos = 0, .id = {1}, .size = 9, .len = 9},
+                                           .slices = {{.pos = 0, .id = {1}, .size = 9, .len = 9}},
                                            .mtime = volume.clock.wall()})
                         .ok());
         ASSERT_TRUE(take(two, true).ok());

@@ -144,7 +144,9 @@ struct CloneProgress {
 struct WriteSliceRequest {
   Ino ino;
   ChunkIndex index;
-  SliceRecord slice;
+  /// What one slice that was just written puts where, at least one record; later ones hide earlier
+  /// ones.
+  Slices slices;
   WallTime mtime;  ///< time of the last write into the slice
   /// The session in which the bytes were taken: when it ended meanwhile, this is EIO and nothing is
   /// written. 0 = whichever it is now.

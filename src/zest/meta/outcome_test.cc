@@ -85,11 +85,11 @@ struct Scene {
   }
   Result<WriteSliceReply> write(std::uint32_t pos) {
     ZEST_TRY(auto const id, client.meta.new_slice(root));
-    return client.meta.write_slice(root,
-                                   {.ino = file,
-                                    .index = {},
-                                    .slice = {.pos = pos, .id = id, .size = 9, .off = 0, .len = 9},
-                                    .mtime = volume.clock.wall()});
+    return client.meta.write_slice(
+        root, {.ino = file,
+               .index = {},
+               .slices = {{.pos = pos, .id = id, .size = 9, .off = 0, .len = 9}},
+               .mtime = volume.clock.wall()});
   }
   std::string names(Ino in) {
     std::string all;
@@ -384,7 +384,7 @@ TEST(LostReply, ASliceIsCommittedOnce) {
               other.meta
                   .write_slice(scene.root, {.ino = scene.file,
                                             .index = {},
-                                            .slice = {.pos = 0, .id = id, .size = 9, .len = 9},
+                                            .slices = {{.pos = 0, .id = id, .size = 9, .len = 9}},
                                             .mtime = scene.volume.clock.wall()})
                   .ok());
         },

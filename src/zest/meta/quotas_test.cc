@@ -122,7 +122,7 @@ TEST_P(QuotaRules, GrowthOfAFileCountsAndShrinkingIsAllowed) {
     WriteSliceRequest const write{
         .ino = file,
         .index = ChunkIndex{0},
-        .slice = {.pos = 4 * kBlock, .id = slice, .size = 10, .off = 0, .len = 10},
+        .slices = {{.pos = 4 * kBlock, .id = slice, .size = 10, .off = 0, .len = 10}},
         .mtime = volume.clock.wall()};
     EXPECT_EQ(number(client.meta.write_slice(volume.root, write)), EDQUOT);
     EXPECT_EQ(

@@ -32,7 +32,7 @@ void write(Client& client, Ino ino, SliceRecord slice) {
   ASSERT_TRUE(client.meta
                   .write_slice(Context{}, {.ino = ino,
                                            .index = ChunkIndex{0},
-                                           .slice = slice,
+                                           .slices = {slice},
                                            .mtime = client.meta.getattr(Context{}, ino)->mtime})
                   .ok());
 }
@@ -161,7 +161,7 @@ TEST_P(Unnamed, EveryOperationNoticesAndSoDoesTheHeartbeat) {
     EXPECT_TRUE(a.meta
                     .write_slice(volume.root, {.ino = ino,
                                                .index = ChunkIndex{0},
-                                               .slice = {.id = SliceId{80}, .size = 9, .len = 9},
+                                               .slices = {{.id = SliceId{80}, .size = 9, .len = 9}},
                                                .mtime = volume.clock.wall()})
                     .ok());
     ino = lost("setattr");

@@ -17,6 +17,11 @@ constexpr std::size_t kReadRecords = 5;
 constexpr std::size_t kWriteRecordsStep = 100;
 constexpr std::size_t kWriteRecordsMany = 350;
 constexpr std::size_t kWriteRecordsTooMany = 2500;
+// Random writes leave small records all over a chunk. Below this many, rewriting is put off while
+// it would move more than so many bytes for each byte of them: a database that changes 100 pages
+// would have 64 MiB rewritten.
+constexpr std::size_t kAffordableRecords = 500;
+constexpr std::uint64_t kRewriteFactorMax = 16;
 constexpr std::size_t kPrefetchesMax = 64;
 constexpr Duration kCompactionMax = std::chrono::minutes(10);
 
@@ -45,7 +50,19 @@ Selection select(std::span<SliceRecord const> slices) {
 }  // namespace
 
 bool worth_compacting(std::span<SliceRecord const> slices) {
-  return slices.size() - std::min(slices.size(), compaction_skip_count(slices)) >= 2;
+  auto const selection = select(slices);
+  auto const records = slices.subspan(selection.skipped);
+  if (records.size() < 2) {
+    return false;
+  }
+  std::uint64_t sum = 0;
+  std::uint32_t largest = 0;
+  for (auto const& record : records) {
+    sum += record.len;
+    largest = std::max(largest, record.len);
+  }
+  return records.size() >= kAffordableRecords ||
+         selection.view.size <= (sum - largest) * kRewriteFactorMax;
 }
 
 Jobs::Jobs(Env& env, FileTable& files)
@@ -64,7 +81,8 @@ void Jobs::chunk_read(FilePtr const& file, ChunkIndex index, meta::Slices const&
   }
 }
 
-void Jobs::slice_written(FilePtr const& file, ChunkIndex index, std::size_t slices_in_chunk) {
+void Jobs::slices_written(FilePtr const& file, ChunkIndex index, std::size_t added,
+                          std::size_t slices_in_chunk) {
   if (slices_in_chunk >= kWriteRecordsTooMany) {
     auto ctx = env_.periodic();
     ctx.deadline = Loop::current()->now() + kCompactionMax;
@@ -75,7 +93,8 @@ void Jobs::slice_written(FilePtr const& file, ChunkIndex index, std::size_t slic
                               {"slices", slices_in_chunk},
                               {"error", compacted.error().text()}});
     }
-  } else if (slices_in_chunk % kWriteRecordsStep == kWriteRecordsStep - 1 ||
+  } else if ((slices_in_chunk + 1) / kWriteRecordsStep !=
+                 (slices_in_chunk - added + 1) / kWriteRecordsStep ||
              slices_in_chunk > kWriteRecordsMany) {
     start_compaction(file, index);
   }
@@ -119,11 +138,21 @@ Result<void> Jobs::compact(Context const& ctx, Ino ino, ChunkIndex index) {
     slices->resize(std::min(slices->size(), kCompactedRecordsMax));
     if (worth_compacting(*slices)) {
       result = merge(ctx, ino, index, *slices);
+    } else {
+      forget_count(ino, index);
     }
   }
   std::lock_guard const lock(mutex_);
   compacting_.erase(chunk);
   return result;
+}
+
+/// The chunk was looked at: the next look is due after as many records again.
+void Jobs::forget_count(Ino ino, ChunkIndex index) {
+  if (auto const file = files_.find(ino)) {
+    std::lock_guard const lock(file->mutex);
+    file->committed.erase(index.value);
+  }
 }
 
 Result<void> Jobs::merge(Context const& ctx, Ino ino, ChunkIndex index,
@@ -162,8 +191,8 @@ Result<void> Jobs::merge(Context const& ctx, Ino ino, ChunkIndex index,
   if (auto const file = files_.find(ino)) {
     std::lock_guard const lock(file->mutex);
     file->drop_view(index);
-    file->committed.erase(index.value);
   }
+  forget_count(ino, index);
   return remove_slices(background, *unused);
 }
 

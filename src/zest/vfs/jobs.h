@@ -31,7 +31,8 @@ class Jobs {
   /// in the background; with very many records (2500) a writer does it itself and waits.
   void chunk_read(FilePtr const& file, ChunkIndex index, meta::Slices const& slices,
                   std::size_t pieces);
-  void slice_written(FilePtr const& file, ChunkIndex index, std::size_t slices_in_chunk);
+  void slices_written(FilePtr const& file, ChunkIndex index, std::size_t added,
+                      std::size_t slices_in_chunk);
   /// Compacts a chunk now; nothing to do is success.
   Result<void> compact(Context const& ctx, Ino ino, ChunkIndex index);
 
@@ -53,6 +54,7 @@ class Jobs {
   using Chunk = std::pair<std::uint64_t, std::uint32_t>;
 
   void start_compaction(FilePtr const& file, ChunkIndex index);
+  void forget_count(Ino ino, ChunkIndex index);
   Result<void> merge(Context const& ctx, Ino ino, ChunkIndex index, meta::Slices const& slices);
   Result<void> write_merged(Context const& ctx, CompactionView const& view, SliceWriter& writer);
   struct Deletion {
@@ -96,7 +98,7 @@ class Jobs {
   FiberCondition idle_;
 };
 
-/// True when compaction of these records would shrink the list.
+/// True when compaction of these records would shrink the list, at a cost that is in proportion.
 bool worth_compacting(std::span<SliceRecord const> slices);
 
 }  // namespace zest::vfs

@@ -171,6 +171,27 @@ TEST(Jobs, AppendedFileIsCompacted) {
   });
 }
 
+// Goal: a few small writes into a large slice are not worth writing it again; as many bytes of new
+// ones as it has are, and very many records always.
+TEST(Jobs, RewritingIsInProportion) {
+  auto const chunk_of = [](std::uint32_t large, std::size_t small, std::uint32_t length) {
+    std::vector<SliceRecord> records{{.pos = 0, .id = SliceId{1}, .size = large, .len = large}};
+    for (std::size_t i = 0; i < small; ++i) {
+      records.push_back({.pos = static_cast<std::uint32_t>(i * 2 * length),
+                         .id = SliceId{i + 2},
+                         .size = length,
+                         .len = length});
+    }
+    return records;
+  };
+  constexpr std::uint32_t kMib = 1u << 20;
+  EXPECT_FALSE(vfs::worth_compacting(chunk_of(64 * kMib, 100, 4096)));
+  EXPECT_TRUE(vfs::worth_compacting(chunk_of(64 * kMib, 600, 4096)));
+  EXPECT_TRUE(vfs::worth_compacting(chunk_of(64 * kMib, 100, 65'536)));
+  EXPECT_TRUE(vfs::worth_compacting(chunk_of(100, 1, 100)));
+  EXPECT_FALSE(vfs::worth_compacting(chunk_of(100, 0, 1)));
+}
+
 // Goal: compaction that loses its race or its store leaves data and objects right.
 TEST(Jobs, FailedCompactionLeavesNothing) {
   run_simulated([] {

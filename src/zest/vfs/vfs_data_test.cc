@@ -139,6 +139,69 @@ TEST(VfsData, ErrorsStickOnce) {
   });
 }
 
+std::string random_writes(Client& client, vfs::Handle handle, std::size_t count) {
+  constexpr std::size_t kPage = 1000;
+  Rng rng(count);
+  std::string expected(600 * kPage, '\0');
+  for (std::size_t i = 0; i < count; ++i) {
+    auto const at = rng.below(599) * kPage + rng.below(900);
+    auto const page = text_pattern(kPage, i);
+    EXPECT_TRUE(client.write(handle, at, page).ok());
+    expected.replace(at, kPage, page);
+  }
+  return expected;
+}
+
+// Goal: small writes all over a file share objects and commits, the later of two at one place is
+// what counts, and deleting the file deletes the objects.
+TEST(VfsData, RandomWritesShareObjects) {
+  run_simulated([] {
+    Volume volume;
+    Client client(volume);
+    Client other(volume);
+    auto const ino = client.make_file("f");
+    auto const handle = client.open(ino);
+    auto const expected = random_writes(client, handle, 90);
+    ASSERT_OK(client.close(handle));
+    EXPECT_EQ(volume.object_count(), 2u) << "of 64 KiB, where 90 times 1,000 bytes were written";
+    auto const reader = other.open(ino);
+    auto const length = other.attr(ino).length;
+    EXPECT_EQ(other.read(reader, 0, length), expected.substr(0, length));
+    ASSERT_OK(other.close(reader));
+    ASSERT_OK(client.fs.unlink(client.ctx, kRootIno, "f"));
+    ASSERT_OK(Loop::current()->sleep_for(client.ctx, 120 * kSecond));
+    EXPECT_EQ(volume.object_count(), 0u);
+  });
+}
+
+// Goal: when the object of many slices cannot be stored, none of them is committed, the error is
+// told once, and the same writes succeed afterwards.
+TEST(VfsData, SharedObjectsFailAsOne) {
+  run_simulated([] {
+    Volume volume;
+    Client client(volume);
+    bool full = true;
+    volume.faulty.before = [&](StoreOp op, std::string_view, std::uint64_t) {
+      return op == StoreOp::put && full ? Result<void>(Error(Errc::nospc, Fault::semantic, "full"))
+                                        : Result<void>();
+    };
+    auto const ino = client.make_file("f");
+    auto const handle = client.open(ino);
+    static_cast<void>(random_writes(client, handle, 60));
+    ASSERT_ERRC(client.fs.flush(client.ctx, handle, 0), Errc::nospc);
+    ASSERT_OK(client.fs.flush(client.ctx, handle, 0));
+    EXPECT_EQ(client.attr(ino).length, 0u);
+    EXPECT_EQ(volume.object_count(), 0u);
+    full = false;
+    auto const expected = random_writes(client, handle, 60);
+    ASSERT_OK(client.close(handle));
+    auto const reader = client.open(ino);
+    auto const length = client.attr(ino).length;
+    EXPECT_EQ(client.read(reader, 0, length), expected.substr(0, length));
+    ASSERT_OK(client.close(reader));
+  });
+}
+
 // Goal: with a pool of one megabyte, writers of many files, with many open slices each, all get
 // through, and everything is right.
 TEST(VfsData, ExhaustedBuffers) {

@@ -281,6 +281,20 @@ TEST_P(EngineTest, SliceReferencesCountUpAndDown) {
   });
 }
 
+TEST_P(EngineTest, ASliceOfSeveralRecordsIsNoGarbageBeforeTheLastIsGone) {
+  run([this] {
+    SliceRefKey const key{SliceId{11}, 4096};
+    must_commit({.changes = {NewSlice{.id = key.id, .size = key.size, .refs = 3}}});
+    auto const remove = [&](std::int64_t count) {
+      must_commit({.changes = {AddSliceRef{.id = key.id, .size = key.size, .delta = -count}}});
+      return must(engine().list_garbage_slices(ctx, 10)).size();
+    };
+    EXPECT_EQ(remove(1), 0U);
+    EXPECT_EQ(remove(1), 0U);
+    EXPECT_EQ(remove(1), 1U);
+  });
+}
+
 TEST_P(EngineTest, EraseXattrsErasesThoseOfTheInodeOnly) {
   run([this] {
     for (auto const& name : {"user.a", "user.b"}) {

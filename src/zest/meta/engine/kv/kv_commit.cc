@@ -235,7 +235,13 @@ class CommitBody {
   }
 
   /// One reference is what no record stands for.
-  static Result<void> apply(NewSlice const& /*change*/) { return {}; }
+  Result<void> apply(NewSlice const& c) {
+    if (c.refs > 1) {
+      view_.put(*store_key(layout_, SliceRefKey{.id = c.id, .size = c.size}),
+                encode_counter_le(c.refs - 1));
+    }
+    return {};
+  }
 
   Result<void> apply(AddSliceRef const& c) {
     SliceRefKey const key{.id = c.id, .size = c.size};

@@ -215,7 +215,7 @@ void MemoryState::apply(Change const& change) {
                  [this](AppendSlices const& c) { append(c); },
                  [this](ReplaceChunkPrefix const& c) { replace_prefix(c); },
                  [this](NewSlice const& c) {
-                   refs_.insert_or_assign(c.id, SliceRef{.size = c.size, .refs = 1});
+                   refs_.insert_or_assign(c.id, SliceRef{.size = c.size, .refs = c.refs});
                  },
                  [this](AddSliceRef const& c) {
                    if (auto const it = refs_.find(c.id);

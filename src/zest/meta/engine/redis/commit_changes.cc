@@ -58,7 +58,13 @@ Result<void> Encoder::change(Change const& change) {
           [&](AppendSlices const& c) { return done((append_slices(c), 0)); },
           [&](ReplaceChunkPrefix const& c) { return done((replace_prefix(c), 0)); },
           // One reference is what no record says.
-          [&](NewSlice const&) { return done(); },
+          [&](NewSlice const& c) {
+            if (c.refs > 1) {
+              run({"HSET", keys_.named(redis_name::kSliceRefs),
+                   redis_slice_key({.id = c.id, .size = c.size}), std::to_string(c.refs - 1)});
+            }
+            return done();
+          },
           [&](AddSliceRef const& c) {
             append(changes_, "r", use(keys_.named(redis_name::kSliceRefs)),
                    redis_slice_key({.id = c.id, .size = c.size}), std::to_string(c.delta));

@@ -136,8 +136,8 @@ Result<void> WriteTransaction::apply(Change const& change) {
           [this](AppendSlices const& x) { return append(x); },
           [this](ReplaceChunkPrefix const& x) { return replace_prefix(x); },
           [&](NewSlice const& x) {
-            return c.run("INSERT OR REPLACE INTO jfs_chunk_ref(chunkid,size,refs) VALUES(?,?,1)",
-                         x.id, x.size);
+            return c.run("INSERT OR REPLACE INTO jfs_chunk_ref(chunkid,size,refs) VALUES(?,?,?)",
+                         x.id, x.size, x.refs);
           },
           [&](AddSliceRef const& x) {
             // A slice without a row stays without one: its objects are left to gc, as by the peer.

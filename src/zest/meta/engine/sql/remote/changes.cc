@@ -49,7 +49,7 @@ Result<void> ChangeBuilder::add(Change const& change) {
             return {};
           },
           [this](NewSlice const& x) -> Result<void> {
-            out_.push_back(sql_.upsert(row_of(SliceRefKey{x.id, x.size}, Value(std::int64_t{1}))));
+            out_.push_back(sql_.upsert(row_of(SliceRefKey{x.id, x.size}, Value(x.refs))));
             return {};
           },
           [this](AddSliceRef const& x) -> Result<void> {
