@@ -29,11 +29,10 @@
 namespace zest {
 namespace {
 
-/// A block that was read in pieces this often is worth reading whole.
+/// A block that was read in pieces this often is worth reading whole, unless the store is near:
+/// there the kernel caches it, a piece costs next to nothing, and where the cache is smaller than
+/// what is read, each block would push another one out.
 constexpr std::uint32_t kRangedReadsMax = 3;
-/// The same for a near store: a block costs as much as hundreds of pieces there, and where the
-/// cache is smaller than what is read, each block pushes another one out.
-constexpr std::uint32_t kRangedReadsMaxNear = 512;
 /// A piece of at most this part of its block is read alone.
 constexpr std::uint32_t kRangedShare = 4;
 /// Blocks whose ranged reads are remembered.
@@ -218,7 +217,7 @@ bool BlockStore::Impl::read_alone(BlockRange const& range, bool whole_blocks) {
     return true;  // nothing would keep the rest
   }
   return !whole_blocks && range.length <= range.ref.size / kRangedShare && !in_flight(range.ref) &&
-         ranged_reads.add(range.ref) <= (io.near() ? kRangedReadsMaxNear : kRangedReadsMax);
+         (io.near() || ranged_reads.add(range.ref) <= kRangedReadsMax);
 }
 
 bool BlockStore::Impl::in_flight(BlockRef const& ref) {

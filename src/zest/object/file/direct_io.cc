@@ -1,13 +1,18 @@
 #include "zest/object/file/direct_io.h"
 
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <cstdint>
+
+#include "zest/runtime/socket.h"
 
 namespace zest::file_store {
 namespace {
@@ -62,7 +67,27 @@ bool cached(int fd, std::uint64_t offset) noexcept {
   return known && (present & 1) != 0;
 }
 
+/// 5.12 knows RESOLVE_CACHED; network file systems do without RWF_NOWAIT.
+std::atomic<bool> knows_cached{true};
+
 }  // namespace
+
+bool read_cached(char const* path, std::uint64_t offset, ByteSpan out) noexcept {
+  if (!knows_cached.load(std::memory_order_relaxed)) {
+    return false;
+  }
+  open_how how{.flags = O_RDONLY | O_CLOEXEC, .mode = 0, .resolve = RESOLVE_CACHED};
+  UniqueFd const fd(static_cast<int>(::syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof how)));
+  ssize_t n = -1;
+  if (fd) {
+    iovec const all{out.data(), out.size()};
+    n = ::preadv2(fd.get(), &all, 1, static_cast<off_t>(offset), RWF_NOWAIT);
+  }
+  if (n < 0 && (errno == ENOSYS || errno == EINVAL || errno == EOPNOTSUPP)) {
+    knows_cached.store(false, std::memory_order_relaxed);
+  }
+  return n == static_cast<ssize_t>(out.size());
+}
 
 std::size_t write_direct(int fd, std::span<ByteView const> parts) noexcept {
   Batch batch;

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cerrno>
 #include <mutex>
@@ -152,6 +153,22 @@ class TempFile {
   std::string path_;
 };
 
+/// Small reads of large objects that the page cache could not answer. An object with many of them is
+/// read into it as a whole: one megabyte costs a disk as much as some ten pages.
+class SmallReads {
+ public:
+  void missed(std::string_view key, int fd) noexcept {
+    auto& count = counts_[std::hash<std::string_view>{}(key) % counts_.size()];
+    if ((count.fetch_add(1, std::memory_order_relaxed) + 1) % kMissesMax == 0) {
+      static_cast<void>(::posix_fadvise(fd, 0, 0, POSIX_FADV_WILLNEED));
+    }
+  }
+
+ private:
+  static constexpr std::uint8_t kMissesMax = 16;
+  std::array<std::atomic<std::uint8_t>, 4096> counts_{};  // objects may share one
+};
+
 class FileStore final : public SinglePutStore {
  public:
   FileStore(FileStoreOptions options, BlockingPool& pool)
@@ -178,6 +195,11 @@ class FileStore final : public SinglePutStore {
   Result<std::size_t> get(Context const&, std::string_view key, ByteRange range,
                           ByteSpan out) override {
     ZEST_CHECK(check_key(key));
+    std::size_t const wanted = std::min<std::uint64_t>(range.length, out.size());
+    if (wanted > 0 && wanted <= file_store::kCachedMax &&
+        file_store::read_cached(path_of(key).c_str(), range.offset, out.first(wanted))) {
+      return wanted;
+    }
     return pool_.run([&] { return get_blocking(key, range, out); });
   }
   Result<void> put(Context const&, std::string_view key, std::span<ByteView const> parts) override {
@@ -229,6 +251,9 @@ class FileStore final : public SinglePutStore {
       return path_error(number, "opening", path);
     }
     std::size_t const wanted = std::min<std::uint64_t>(range.length, out.size());
+    if (wanted <= file_store::kCachedMax) {
+      small_reads_.missed(key, fd.get());
+    }
     std::size_t done = file_store::read_direct(fd.get(), range.offset, out.first(wanted));
     while (done < wanted) {
       auto const n = ::pread(fd.get(), out.data() + done, wanted - done,
@@ -448,6 +473,7 @@ class FileStore final : public SinglePutStore {
   BlockingPool& pool_;
   StoreCapabilities capabilities_;
   std::atomic<std::uint64_t> temp_number_{1};
+  SmallReads small_reads_;
   std::mutex mutex_;
   /// Directories whose parents are flushed, with their inode numbers; guarded by mutex_.
   std::unordered_map<std::string, ino_t> rooted_;

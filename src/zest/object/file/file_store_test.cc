@@ -19,6 +19,7 @@
 #include <functional>
 #include <thread>
 
+#include "zest/object/file/direct_io.h"
 #include "zest/object/testing/expect.h"
 #include "zest/runtime/buffer_pool.h"
 #include "zest/runtime/socket.h"
@@ -286,6 +287,30 @@ TEST(FileStore, FoldersAreRemovedWhenEmpty) {
 }
 
 // Goal: directories larger than the batch of names that a listing holds are listed completely.
+TEST(FileStore, BytesInThePageCacheAreReadWithoutWaiting) {
+  on_loop([] {
+    Bucket bucket;
+    std::string const content(10'000, 'x');
+    ASSERT_OK(bucket.put("small", content));
+    auto const path = bucket.root / "small";
+    std::string found(5000, '\0');
+    auto const read = [&](std::uint64_t offset) {
+      return file_store::read_cached(path.c_str(), offset,
+                                     std::as_writable_bytes(std::span(found)));
+    };
+    EXPECT_TRUE(read(5000));
+    EXPECT_EQ(found, content.substr(5000));
+    EXPECT_FALSE(read(5001)) << "less than asked for";
+    EXPECT_FALSE(file_store::read_cached((path.string() + "2").c_str(), 0, {}));
+    if (has_a_disk(bucket.base)) {
+      UniqueFd const fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+      ASSERT_EQ(::fdatasync(fd.get()), 0);
+      ASSERT_EQ(::posix_fadvise(fd.get(), 0, 0, POSIX_FADV_DONTNEED), 0);
+      EXPECT_FALSE(read(0)) << "only the disk has it";
+    }
+  });
+}
+
 TEST(FileStore, LargeDirectoriesAreListedInBatches) {
   on_loop([] {
     Bucket bucket;
