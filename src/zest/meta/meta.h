@@ -294,7 +294,7 @@ class Meta {
   Result<void> sync(Context const& ctx);
   /// Replaces the slices of a chunk that `seen` begins with by one (the caller has stored it).
   /// Returns slices whose objects are unused now. EINVAL when the chunk changed otherwise than by
-  /// appends.
+  /// appends; with Fault::semantic nobody uses the new slice then.
   Result<std::vector<DelayedSlice>> compact_chunk(Context const& ctx, ChunkKey const& key,
                                                   Slices const& seen, std::size_t skipped,
                                                   SliceRecord const& merged);
@@ -338,6 +338,9 @@ class Meta {
   Result<LockRange> getlk(Context const& ctx, LockRequest const& request);
 
   // ---- administration
+  /// The inode of the volume that callers call `ino`: differs for the root of a sub-directory
+  /// mount.
+  [[nodiscard]] Ino volume_ino(Ino ino) const noexcept;
   [[nodiscard]] Engine& engine() noexcept;
   /// Writes counters and statistics that are summed in memory.
   Result<void> flush_stats(Context const& ctx);

@@ -1,5 +1,6 @@
 // The facade: open files, slices, deleted data.
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <string>
 #include <utility>
@@ -127,6 +128,10 @@ Result<CopyRangeReply> Meta::copy_file_range(Context const& ctx, CopyRangeReques
   return reply;
 }
 
+Ino Meta::volume_ino(Ino ino) const noexcept {
+  return impl_->inside(ino);
+}
+
 Result<void> Meta::sync(Context const& ctx) {
   return impl_->engine.sync(ctx);
 }
@@ -140,7 +145,26 @@ Result<std::vector<DelayedSlice>> Meta::compact_chunk(Context const& ctx, ChunkK
                                     .skipped = skipped,
                                     .merged = merged,
                                     .delay = impl_->current_setting()->trash_days > 0};
-  return impl_->runner.run(ctx, [&](Txn& txn) { return ops::compact_chunk(txn, request); });
+  bool again = false;
+  auto done = impl_->runner.run(ctx, [&](Txn& txn) {
+    again = txn.attempt() > 0;
+    return ops::compact_chunk(txn, request);
+  });
+  if (failed_with(done, Errc::inval) && again) {
+    // An earlier attempt whose reply was lost may have happened, and somebody compacted or copied
+    // its slice since: that leaves a count of references (one alone has no record everywhere).
+    std::array const traces{Key(key), Key(SliceRefKey{merged.id, merged.size})};
+    ZEST_TRY(auto const found, impl_->engine.fetch(ctx, traces));
+    auto const* now = std::get_if<Slices>(found.data());
+    bool const named = now != nullptr && std::ranges::any_of(*now, [&](SliceRecord const& record) {
+                         return record.id == merged.id;
+                       });
+    if (named || !std::holds_alternative<std::monostate>(found[1])) {
+      return Error(Errc::inval, Fault::transient,
+                   "the chunk changed after its compaction was committed");
+    }
+  }
+  return done;
 }
 
 Result<std::vector<DelayedSlice>> Meta::delete_file_data(Context const& ctx, Ino ino,

@@ -7,12 +7,13 @@
 #include <utility>
 
 #include "zest/runtime/loop.h"
+#include "zest/vfs/jobs.h"
 
 namespace zest::vfs {
 
 namespace {
 
-enum class Command : std::uint32_t { clone = 1006 };
+enum class Command : std::uint32_t { clone = 1006, compact = 1008 };
 
 // Header: command and size of what follows. The longest request holds paths for the cache.
 constexpr std::size_t kHeaderSize = 8;
@@ -79,8 +80,35 @@ std::vector<std::uint32_t> groups_of(std::uint32_t pid) {
   return groups;
 }
 
+/// The two numbers that a command's progress shows.
+struct Progress {
+  meta::CloneProgress numbers;
+  [[nodiscard]] std::string frame() const {
+    return progress_frame(numbers.cloned.load(), numbers.total.load());
+  }
+  [[nodiscard]] bool any() const { return numbers.cloned.load() > 0 || numbers.total.load() > 0; }
+};
+
+/// Runs a compaction; its errno, 0 for success. Progress: chunks found, chunks done.
+int compact(Env& env, Context const& ctx, std::string_view payload, Progress& progress) {
+  Fields fields(payload);
+  Ino const ino{fields.number<std::uint64_t>()};
+  auto const workers = fields.number<std::uint16_t>();
+  if (!fields.complete()) {
+    return Error(Errc::inval).number();
+  }
+  auto done =
+      env.jobs->compact_below(ctx, ino, workers, progress.numbers.cloned, progress.numbers.total);
+  if (!done.ok()) {
+    env.services.log.warn("compaction failed",
+                          {{"inode", ino.value}, {"error", done.error().text()}});
+    return done.error().number();
+  }
+  return 0;
+}
+
 /// Runs a clone; its errno, 0 for success.
-int clone(Env& env, Context const& ctx, std::string_view payload, meta::CloneProgress& progress) {
+int clone(Env& env, Context const& ctx, std::string_view payload, Progress& progress) {
   Fields fields(payload);
   meta::CloneRequest request;
   request.from.value = fields.number<std::uint64_t>();
@@ -93,7 +121,7 @@ int clone(Env& env, Context const& ctx, std::string_view payload, meta::ClonePro
   if (!fields.complete()) {
     return Error(Errc::inval).number();
   }
-  auto cloned = env.services.meta.clone(ctx, request, &progress);
+  auto cloned = env.services.meta.clone(ctx, request, &progress.numbers);
   if (!cloned.ok()) {
     env.services.log.warn("clone failed", {{"from", request.from.value},
                                            {"parent", request.parent.value},
@@ -151,13 +179,13 @@ void ControlSession::start(Context const& ctx) {
     std::lock_guard const lock(mutex_);
     request.swap(request_);
   }
-  auto const progress = std::make_shared<meta::CloneProgress>();  // read while the command runs
-  auto const frames = std::make_shared<std::stop_source>();       // ends the fiber that tells it
+  auto const progress = std::make_shared<Progress>();        // read while the command runs
+  auto const frames = std::make_shared<std::stop_source>();  // ends the fiber that tells it
   env_.scope.spawn([self = shared_from_this(), progress, frames] {
     Context waiting;
     waiting.stop = frames->get_token();
     while (Loop::current()->sleep_for(waiting, kProgressPeriod).ok()) {
-      self->answer(progress_frame(progress->cloned.load(), progress->total.load()));
+      self->answer(progress->frame());
     }
   });
   env_.scope.spawn([self = shared_from_this(), job = std::move(job), request = std::move(request),
@@ -169,11 +197,13 @@ void ControlSession::start(Context const& ctx) {
     auto status = Error(Errc::inval).number();
     if (command == static_cast<std::uint32_t>(Command::clone)) {
       status = clone(self->env_, job, payload, *progress);
+    } else if (command == static_cast<std::uint32_t>(Command::compact)) {
+      status = compact(self->env_, job, payload, *progress);
     }
     frames->request_stop();
     std::string last;
-    if (progress->cloned.load() > 0 || progress->total.load() > 0) {
-      last = progress_frame(progress->cloned.load(), progress->total.load());
+    if (progress->any()) {
+      last = progress->frame();
     }
     last.push_back(static_cast<char>(status));
     std::lock_guard const lock(self->mutex_);

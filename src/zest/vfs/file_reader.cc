@@ -13,6 +13,9 @@ namespace {
 constexpr std::uint64_t kWindowMin = 128 * kKiB;
 // The kernel sends reads of one stream in parallel, so they arrive a little out of order.
 constexpr std::uint64_t kReorderMax = 512 * kKiB;
+// Slice lists of a chunk that a read finds outdated one after the other. Each is a compaction that
+// began and ended since the list was read.
+constexpr int kMissingMax = 100;
 
 /// What a read does about pending writes.
 struct PendingPlan {
@@ -106,28 +109,40 @@ Result<void> read_view(Env& env, Context const& ctx, std::vector<Piece> const& p
       });
 }
 
+/// Forgets a slice list that named a missing object, unless somebody has loaded a newer one.
+void drop_stale_view(FileState& file, ChunkIndex index, ChunkView const& stale) {
+  std::lock_guard const lock(file.mutex);
+  auto const it = file.views.find(index.value);
+  if (it != file.views.end() && it->second == stale) {
+    file.drop_view(index);
+  }
+}
+
+// A missing object is no damage as long as the slice list has changed since: another client has
+// compacted the chunk and removed what it replaced. Only a list that was read anew and still wants
+// the same bytes from the same slices proves a loss.
 Result<void> read_chunk(Env& env, FilePtr const& file, Context const& ctx, ChunkRange const& range,
                         bool sequential, DataView& out) {
   auto const start = out.size();
-  for (bool again = false;; again = true) {
+  ChunkView failed;
+  for (int tries = 0;; ++tries) {
     ZEST_TRY(auto const view, chunk_view(env, file, ctx, range.index));
     auto read = read_view(env, ctx, *view, range, sequential, out);
     if (!failed_with(read, Errc::noent)) {
       return read;
     }
     out.truncate(start);
-    {
-      std::lock_guard const lock(file->mutex);
-      file->drop_view(range.index);
-    }
-    if (again) {
+    drop_stale_view(*file, range.index, view);
+    bool const same = failed && *failed == *view;
+    if (same || tries == kMissingMax) {
       env.services.log.error("an object that the file's metadata names is missing in the store",
                              {{"inode", file->ino.value},
                               {"chunk", range.index.value},
+                              {"tries", tries + 1},
                               {"error", read.error().text()}});
       return Error(Errc::io);
     }
-    // Another client may have compacted the chunk and removed the old slices: look again, once.
+    failed = view;
   }
 }
 

@@ -2,8 +2,11 @@
 #include "zest/vfs/jobs.h"
 
 #include <algorithm>
-#include <string>
+#include <array>
+#include <optional>
+#include <utility>
 
+#include "zest/meta/tree_walk.h"
 #include "zest/runtime/loop.h"
 
 namespace zest::vfs {
@@ -12,58 +15,17 @@ namespace {
 
 // Bounds and thresholds of the peer (format/06 §2, §4), so that both behave alike on one volume.
 constexpr std::size_t kCompactionsMax = 10;
-constexpr std::size_t kCompactedRecordsMax = 1000;
 constexpr std::size_t kReadRecords = 5;
 constexpr std::size_t kWriteRecordsStep = 100;
 constexpr std::size_t kWriteRecordsMany = 350;
 constexpr std::size_t kWriteRecordsTooMany = 2500;
-// Random writes leave small records all over a chunk. Below this many, rewriting is put off while
-// it would move more than so many bytes for each byte of them: a database that changes 100 pages
-// would have 64 MiB rewritten.
-constexpr std::size_t kAffordableRecords = 500;
-constexpr std::uint64_t kRewriteFactorMax = 16;
 constexpr std::size_t kPrefetchesMax = 64;
+constexpr std::size_t kWorkersMax = 64;
+constexpr std::uint32_t kAccessRead = 4;
+constexpr std::uint32_t kAccessWrite = 2;
 constexpr Duration kCompactionMax = std::chrono::minutes(10);
 
-/// What may be merged: the skipped head and the records behind it.
-struct Selection {
-  std::size_t skipped = 0;
-  CompactionView view;
-};
-
-Selection select(std::span<SliceRecord const> slices) {
-  Selection out{.skipped = compaction_skip_count(slices)};
-  out.view = compaction_view(slices.subspan(out.skipped));
-  auto const begin = out.view.pos;
-  auto const end = out.view.pos + out.view.size;
-  bool const overlaps = std::ranges::any_of(slices.first(out.skipped), [&](auto const& record) {
-    return record.pos < end && begin < record.pos + record.len;
-  });
-  if (overlaps) {
-    // Holes of the merged slice would hide bytes of the skipped records.
-    out.skipped = 0;
-    out.view = compaction_view(slices);
-  }
-  return out;
-}
-
 }  // namespace
-
-bool worth_compacting(std::span<SliceRecord const> slices) {
-  auto const selection = select(slices);
-  auto const records = slices.subspan(selection.skipped);
-  if (records.size() < 2) {
-    return false;
-  }
-  std::uint64_t sum = 0;
-  std::uint32_t largest = 0;
-  for (auto const& record : records) {
-    sum += record.len;
-    largest = std::max(largest, record.len);
-  }
-  return records.size() >= kAffordableRecords ||
-         selection.view.size <= (sum - largest) * kRewriteFactorMax;
-}
 
 Jobs::Jobs(Env& env, FileTable& files)
     : env_(env),
@@ -86,7 +48,8 @@ void Jobs::slices_written(FilePtr const& file, ChunkIndex index, std::size_t add
   if (slices_in_chunk >= kWriteRecordsTooMany) {
     auto ctx = env_.periodic();
     ctx.deadline = Loop::current()->now() + kCompactionMax;
-    if (auto compacted = compact(ctx, file->ino, index); !compacted.ok()) {
+    if (auto compacted = compact(ctx, file->ino, index, Compaction::in_proportion);
+        !compacted.ok()) {
       env_.services.log.warn("compaction of a chunk with very many slices failed",
                              {{"inode", file->ino.value},
                               {"chunk", index.value},
@@ -114,7 +77,7 @@ void Jobs::start_compaction(FilePtr const& file, ChunkIndex index) {
   env_.scope.spawn([this, ino = file->ino, index] {
     auto ctx = env_.periodic();
     ctx.deadline = Loop::current()->now() + kCompactionMax;
-    if (auto compacted = compact(ctx, ino, index); !compacted.ok()) {
+    if (auto compacted = compact(ctx, ino, index, Compaction::in_proportion); !compacted.ok()) {
       env_.services.log.debug(
           "compaction failed",
           {{"inode", ino.value}, {"chunk", index.value}, {"error", compacted.error().text()}});
@@ -122,29 +85,18 @@ void Jobs::start_compaction(FilePtr const& file, ChunkIndex index) {
   });
 }
 
-Result<void> Jobs::compact(Context const& ctx, Ino ino, ChunkIndex index) {
+Result<bool> Jobs::compact(Context const& ctx, Ino ino, ChunkIndex index, Compaction which) {
   Chunk const chunk{ino.value, index.value};
   {
     std::lock_guard const lock(mutex_);
     if (!compacting_.insert(chunk).second) {
-      return {};
+      return false;
     }
   }
-  auto slices = env_.services.meta.read_chunk(ctx, ino, index);
-  Result<void> result;
-  if (!slices.ok()) {
-    result = std::move(slices).error();
-  } else {
-    slices->resize(std::min(slices->size(), kCompactedRecordsMax));
-    if (worth_compacting(*slices)) {
-      result = merge(ctx, ino, index, *slices);
-    } else {
-      forget_count(ino, index);
-    }
-  }
+  auto done = merge(ctx, ino, index, which);
   std::lock_guard const lock(mutex_);
   compacting_.erase(chunk);
-  return result;
+  return done;
 }
 
 /// The chunk was looked at: the next look is due after as many records again.
@@ -155,69 +107,123 @@ void Jobs::forget_count(Ino ino, ChunkIndex index) {
   }
 }
 
-Result<void> Jobs::merge(Context const& ctx, Ino ino, ChunkIndex index,
-                         meta::Slices const& slices) {
-  auto const selection = select(slices);
-  if (selection.view.size == 0 || slices.size() - selection.skipped < 2) {
-    return {};
+Result<bool> Jobs::merge(Context const& ctx, Ino ino, ChunkIndex index, Compaction which) {
+  auto const& services = env_.services;
+  ZEST_TRY(auto const merged, compact_chunk(ctx, services.meta, services.blocks,
+                                            {.key = {.ino = ino, .index = index},
+                                             .which = which,
+                                             .durable = env_.config.sync != SyncPolicy::never}));
+  forget_count(ino, index);
+  if (merged.replaced == 0) {
+    return false;
   }
-  ZEST_TRY(auto const id, env_.services.meta.new_slice(ctx));
-  SliceWriter writer(env_.services.blocks);
-  writer.set_id(id);
-  auto stored = write_merged(ctx, selection.view, writer);
-  if (stored.ok()) {
-    // The old slices may be removed at once, so the new one has to be as safe as they were.
-    stored = writer.finish(ctx, env_.config.sync != SyncPolicy::never);
-  }
-  auto const background = Env::background();
-  if (!stored.ok()) {
-    writer.abort(background);
-    return stored;
-  }
-  auto unused = env_.services.meta.compact_chunk(background, {.ino = ino, .index = index}, slices,
-                                                 selection.skipped,
-                                                 {.pos = selection.view.pos,
-                                                  .id = id,
-                                                  .size = selection.view.size,
-                                                  .off = 0,
-                                                  .len = selection.view.size});
-  if (!unused.ok()) {
-    if (unused.error().fault() == Fault::semantic) {
-      writer.abort(background);
-    }
-    return std::move(unused).error();
-  }
-  compact_size_.observe(selection.view.size);
+  compact_size_.observe(merged.bytes);
   if (auto const file = files_.find(ino)) {
     std::lock_guard const lock(file->mutex);
     file->drop_view(index);
   }
-  forget_count(ino, index);
-  return remove_slices(background, *unused);
+  ZEST_CHECK(remove_slices(Env::background(), merged.unused));
+  return true;
 }
 
-Result<void> Jobs::write_merged(Context const& ctx, CompactionView const& view,
-                                SliceWriter& writer) {
-  auto const step = env_.services.blocks.config().block_size;
-  std::uint32_t at = 0;
-  for (auto const& piece : view.pieces) {
-    for (std::uint32_t done = 0; done < piece.len;) {
-      auto const length = std::min(piece.len - done, step);
-      DataView bytes;
-      if (piece.id.value == 0) {
-        bytes.append_zeros(length);
-      } else {
-        ZEST_CHECK(env_.services.blocks.read(ctx, piece.id, piece.size, piece.off + done, length,
-                                             false, bytes));
+namespace {
+
+/// Compacts the chunks of files as they are found.
+class Compactor {
+ public:
+  Compactor(Jobs& jobs, meta::Engine& engine, Context const& ctx, std::size_t workers,
+            std::atomic<std::uint64_t>& found, std::atomic<std::uint64_t>& done)
+      : jobs_(jobs), engine_(engine), ctx_(ctx), slots_(workers), found_(found), done_(done) {}
+
+  Result<void> file(Ino ino) {
+    std::optional<meta::ChunkKey> from = meta::ChunkKey{.ino = ino, .index = {0}};
+    do {
+      ZEST_TRY(auto const page, engine_.list_chunks(ctx_, *from, kChunkPage));
+      for (auto const& [key, slices] : page.chunks) {
+        if (slices.size() > 1) {
+          ++found_;
+          ZEST_CHECK(slots_.acquire(ctx_));
+          scope_.spawn([this, key = key] { chunk(key); });
+        }
       }
-      for (auto const& part : bytes.pieces()) {
-        ZEST_CHECK(writer.write(ctx, at, part.bytes));
-        at += static_cast<std::uint32_t>(part.bytes.size());
-      }
-      done += length;
-    }
+      from = page.next;
+    } while (from && from->ino == ino);
+    return {};
   }
-  return {};
+
+  /// Waits for the workers; the first error of one.
+  Result<void> finish() {
+    scope_.join();
+    return failure_ ? Result<void>(std::move(*failure_)) : Result<void>();
+  }
+
+ private:
+  static constexpr std::size_t kChunkPage = 64;
+  static constexpr int kRacesMax = 20;
+
+  void chunk(meta::ChunkKey const& key) {
+    Result<bool> more = true;
+    for (int races = 0; (more.ok() && *more) || (lost_race(more) && races < kRacesMax); ++races) {
+      races = more.ok() ? 0 : races;
+      more = jobs_.compact(ctx_, key.ino, key.index, Compaction::whole);
+    }
+    if (!more.ok() && !failure_ && !gone(key.ino, more)) {
+      failure_.emplace(std::move(more).error());
+    }
+    ++done_;
+    slots_.release();
+  }
+
+  /// Another client compacted the chunk meanwhile, or removed what it had replaced before.
+  static bool lost_race(Result<bool> const& result) {
+    return failed_with(result, Errc::inval) || failed_with(result, Errc::noent);
+  }
+
+  /// A file that was deleted meanwhile needs nothing.
+  bool gone(Ino ino, Result<bool> const& result) {
+    std::array const keys{meta::Key(meta::NodeKey{ino})};
+    auto const node = engine_.fetch(ctx_, keys);
+    return failed_with(result, Errc::noent) && node.ok() &&
+           std::holds_alternative<std::monostate>(node->front());
+  }
+
+  Jobs& jobs_;
+  meta::Engine& engine_;
+  Context const& ctx_;
+  Semaphore slots_;
+  std::atomic<std::uint64_t>& found_;
+  std::atomic<std::uint64_t>& done_;
+  std::optional<Error> failure_;  // only fibers of one loop touch it
+  Scope scope_;
+};
+
+}  // namespace
+
+Result<void> Jobs::compact_below(Context const& ctx, Ino ino, std::size_t workers,
+                                 std::atomic<std::uint64_t>& found,
+                                 std::atomic<std::uint64_t>& done) {
+  if (env_.config.read_only) {
+    return Errc::rofs;
+  }
+  auto& meta = env_.services.meta;
+  ZEST_TRY(auto const attr, meta.getattr(ctx, ino));
+  ZEST_CHECK(meta.access(ctx, ino, kAccessRead | kAccessWrite));
+  Compactor compactor(*this, meta.engine(), ctx, std::clamp<std::size_t>(workers, 1, kWorkersMax),
+                      found, done);
+  Result<void> listed;
+  if (attr.type == FileType::regular) {
+    listed = compactor.file(ino);
+  } else if (attr.type == FileType::directory) {
+    listed =
+        meta::walk_tree(ctx, meta.engine(), meta.volume_ino(ino), [&](meta::DirEntry const& entry) {
+          return entry.entry.type == FileType::regular ? compactor.file(entry.entry.ino)
+                                                       : Result<void>();
+        });
+  } else {
+    listed = Errc::inval;
+  }
+  auto finished = compactor.finish();
+  return listed.ok() ? std::move(finished) : std::move(listed);
 }
 
 bool Jobs::try_start_prefetch() noexcept {

@@ -4,6 +4,7 @@
 // queue drops the request, because the hourly job finds it again.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <deque>
 #include <mutex>
@@ -12,6 +13,7 @@
 #include <span>
 #include <utility>
 
+#include "zest/chunk/compaction.h"
 #include "zest/vfs/env.h"
 #include "zest/vfs/file_state.h"
 
@@ -33,8 +35,13 @@ class Jobs {
                   std::size_t pieces);
   void slices_written(FilePtr const& file, ChunkIndex index, std::size_t added,
                       std::size_t slices_in_chunk);
-  /// Compacts a chunk now; nothing to do is success.
-  Result<void> compact(Context const& ctx, Ino ino, ChunkIndex index);
+  /// Compacts a chunk now, once; false when there was nothing to do, or another fiber is at it.
+  Result<bool> compact(Context const& ctx, Ino ino, ChunkIndex index, Compaction which);
+  /// Compacts every chunk of a file, or of all files below a directory, until nothing is to do;
+  /// `workers` chunks at once. `found` and `done` count chunks. EACCES unless the caller may read
+  /// and write `ino`; the first error of a chunk, after all were tried.
+  Result<void> compact_below(Context const& ctx, Ino ino, std::size_t workers,
+                             std::atomic<std::uint64_t>& found, std::atomic<std::uint64_t>& done);
 
   /// Room for one more fiber that loads a slice list ahead of a reader.
   [[nodiscard]] bool try_start_prefetch() noexcept;
@@ -55,8 +62,7 @@ class Jobs {
 
   void start_compaction(FilePtr const& file, ChunkIndex index);
   void forget_count(Ino ino, ChunkIndex index);
-  Result<void> merge(Context const& ctx, Ino ino, ChunkIndex index, meta::Slices const& slices);
-  Result<void> write_merged(Context const& ctx, CompactionView const& view, SliceWriter& writer);
+  Result<bool> merge(Context const& ctx, Ino ino, ChunkIndex index, Compaction which);
   struct Deletion {
     meta::UnlinkReply file;
     TimePoint queued_at{};
@@ -97,8 +103,5 @@ class Jobs {
   FiberMutex idle_mutex_;
   FiberCondition idle_;
 };
-
-/// True when compaction of these records would shrink the list, at a cost that is in proportion.
-bool worth_compacting(std::span<SliceRecord const> slices);
 
 }  // namespace zest::vfs

@@ -19,6 +19,11 @@ ClientOptions with_jobs() {
   return options;
 }
 
+template <class T>
+void expect_ok(Result<T> const& result) {
+  EXPECT_TRUE(result.ok()) << result.error().text();
+}
+
 void sleep(Duration duration) {
   EXPECT_TRUE(Loop::current()->sleep_for({}, duration).ok());
 }
@@ -185,11 +190,11 @@ TEST(Jobs, RewritingIsInProportion) {
     return records;
   };
   constexpr std::uint32_t kMib = 1u << 20;
-  EXPECT_FALSE(vfs::worth_compacting(chunk_of(64 * kMib, 100, 4096)));
-  EXPECT_TRUE(vfs::worth_compacting(chunk_of(64 * kMib, 600, 4096)));
-  EXPECT_TRUE(vfs::worth_compacting(chunk_of(64 * kMib, 100, 65'536)));
-  EXPECT_TRUE(vfs::worth_compacting(chunk_of(100, 1, 100)));
-  EXPECT_FALSE(vfs::worth_compacting(chunk_of(100, 0, 1)));
+  EXPECT_FALSE(worth_compacting(chunk_of(64 * kMib, 100, 4096)));
+  EXPECT_TRUE(worth_compacting(chunk_of(64 * kMib, 600, 4096)));
+  EXPECT_TRUE(worth_compacting(chunk_of(64 * kMib, 100, 65'536)));
+  EXPECT_TRUE(worth_compacting(chunk_of(100, 1, 100)));
+  EXPECT_FALSE(worth_compacting(chunk_of(100, 0, 1)));
 }
 
 // Goal: compaction that loses its race or its store leaves data and objects right.
@@ -218,6 +223,136 @@ TEST(Jobs, FailedCompactionLeavesNothing) {
     EXPECT_EQ(volume.object_count(), 8u);
     EXPECT_EQ(client.read(handle, 0, expected.size()), expected);
     ASSERT_OK(client.close(handle));
+  });
+}
+
+// Goal: a client that reads while another one rewrites and compacts without a trash, so that the
+// objects of every list it knows disappear under it, sees every byte and never an error. Whatever
+// the interleaving: each request to the store takes a random while.
+TEST(Jobs, ReadersSurviveCompactionsOfOthers) {
+  for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+    run_simulated(
+        [&] {
+          Volume volume;
+          ClientOptions uncached;
+          uncached.cache_bytes = 0;
+          Client writer(volume, uncached);
+          Client reader(volume, uncached);
+          Rng rng(seed);
+          volume.faulty.before = [&](StoreOp, std::string_view, std::uint64_t) {
+            return Loop::current()->sleep_for(
+                {}, std::chrono::microseconds(static_cast<std::int64_t>(rng.below(2000))));
+          };
+          constexpr std::size_t kSize = 200'000;
+          constexpr std::size_t kPart = 10'000;
+          auto const ino = writer.make_file("f");
+          auto const handle = writer.open(ino);
+          auto const text = text_pattern(kSize, 1);
+          ASSERT_OK(writer.write(handle, 0, text));
+          ASSERT_OK(writer.fs.fsync(writer.ctx, handle, false));
+          auto const other = reader.open(ino, O_RDONLY);
+
+          bool done = false;
+          Scope scope;
+          scope.spawn([&] {
+            for (int round = 0; round < 30; ++round) {
+              // The same bytes again: whatever list a reader has, it must see these.
+              for (int i = 0; i < 6; ++i) {
+                auto const at = rng.below(kSize / kPart) * kPart;
+                expect_ok(writer.write(handle, at, std::string_view(text).substr(at, kPart)));
+                expect_ok(writer.fs.fsync(writer.ctx, handle, false));
+              }
+              EXPECT_EQ(writer.read(handle, 0, kSize), text);  // which starts a compaction
+            }
+            done = true;
+          });
+          std::size_t reads = 0;
+          while (!done) {
+            auto const at = rng.below(kSize / kPart) * kPart;
+            ASSERT_EQ(reader.read(other, at, kPart), text.substr(at, kPart)) << "seed " << seed;
+            ++reads;
+          }
+          scope.join();
+          EXPECT_GT(reads, 100U);
+          ASSERT_OK(writer.close(handle));
+          ASSERT_OK(reader.close(other));
+          EXPECT_NE(writer.metrics.prometheus("").find("compact_size_histogram_bytes_count"),
+                    std::string::npos);
+          writer.stop();
+          EXPECT_LT(volume.object_count(), 20U);
+        },
+        seed);
+  }
+}
+
+// Goal: an object that is gone for good is reported, and once.
+TEST(Jobs, ALostObjectIsAnError) {
+  run_simulated([] {
+    Volume volume;
+    ClientOptions uncached;
+    uncached.cache_bytes = 0;
+    Client client(volume, uncached);
+    auto const handle = client.open(client.make_file("f"));
+    ASSERT_OK(client.write(handle, 0, text_pattern(1000, 1)));
+    ASSERT_OK(client.fs.fsync(client.ctx, handle, false));
+    auto const page = volume.objects->list({}, {.prefix = "chunks/"});
+    ASSERT_OK(page);
+    ASSERT_OK(volume.objects->remove({}, page->objects.at(0).key));
+    ASSERT_ERRC(client.fs.read(client.ctx, handle, 0, 1000), Errc::io);
+    ASSERT_OK(client.close(handle));
+  });
+}
+
+// A request to `.control` to compact `ino` with two workers.
+std::string compact_request(Ino ino) {
+  std::string out("\0\0\3\xF0\0\0\0\x0A", 8);
+  for (int shift = 56; shift >= 0; shift -= 8) {
+    out.push_back(static_cast<char>(ino.value >> shift));
+  }
+  return out.append("\0\2", 2);
+}
+
+// Goal: a request to `.control` leaves one slice of every file below a directory, whoever may read
+// and write it asks; the answer counts the chunks.
+TEST(Jobs, TreesAreCompactedOnRequest) {
+  run_simulated([] {
+    Volume volume;
+    Client client(volume);
+    auto const dir = client.fs.mkdir(client.ctx, {.parent = kRootIno, .name = "d", .mode = 0755});
+    ASSERT_OK(dir);
+    std::vector<Ino> files;
+    for (auto const* name : {"a", "b", "c"}) {
+      files.push_back(client.make_file(name, dir->ino));
+      auto const handle = client.open(files.back());
+      for (std::uint64_t i = 0; i < 4; ++i) {
+        ASSERT_OK(client.write(handle, i * 5000, text_pattern(5000, i)));
+        ASSERT_OK(client.fs.fsync(client.ctx, handle, false));
+      }
+      ASSERT_OK(client.close(handle));
+    }
+    EXPECT_EQ(volume.object_count(), 12U);
+    auto const ask = [&](Ino ino) {
+      auto const handle = client.open(client.fs.lookup(client.ctx, kRootIno, ".control")->ino);
+      auto const request = compact_request(ino);
+      expect_ok(client.write(handle, 0, request));
+      sleep(std::chrono::seconds(5));
+      auto answer = client.read(handle, request.size(), 1000);
+      expect_ok(client.close(handle));
+      return answer;
+    };
+    client.ctx.caller = {.uid = 5, .gid = 6};
+    EXPECT_EQ(ask(dir->ino).back(), static_cast<char>(EACCES));
+    EXPECT_EQ(volume.object_count(), 12U);
+    client.ctx.caller = {};
+    EXPECT_TRUE(ask(dir->ino).ends_with(std::string("\xFE\0\0\0\0\0\0\0\3\0\0\0\0\0\0\0\3\0", 18)));
+    EXPECT_EQ(volume.object_count(), 3U);
+    for (auto const ino : files) {
+      EXPECT_EQ(client.meta.read_chunk(client.ctx, ino, ChunkIndex{0})->size(), 1U);
+      auto const handle = client.open(ino);
+      EXPECT_EQ(client.read(handle, 15'000, 5000), text_pattern(5000, 3));
+      ASSERT_OK(client.close(handle));
+    }
+    EXPECT_EQ(ask(Ino{4711}).back(), static_cast<char>(ENOENT));
   });
 }
 

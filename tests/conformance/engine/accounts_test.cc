@@ -1,5 +1,7 @@
 // Quotas, ACL rules, delayed slices, detached trees, and the fence of a commit, on every engine.
 #include <algorithm>
+#include <limits>
+#include <set>
 
 #include "tests/conformance/engine/engine_suite.h"
 
@@ -124,6 +126,37 @@ TEST_P(AccountsTest, DelayedSlicesWaitForTheirTime) {
     auto const rest = must(engine().list_delayed_slices(ctx, 9999, 10));
     ASSERT_EQ(rest.size(), 1U);
     EXPECT_EQ(rest[0].key.compacted_into, SliceId{51});
+  });
+}
+
+// gc asks for all of them: a page of the engine's own must not end the list.
+TEST_P(AccountsTest, ListsWithoutALimitAreWhole) {
+  run([&] {
+    constexpr std::size_t kAll = std::numeric_limits<std::int64_t>::max();
+    constexpr std::uint64_t kCount = 600;
+    for (std::uint64_t first = 0; first < kCount; first += 100) {
+      Commit commit;
+      for (auto i = first; i < first + 100; ++i) {
+        commit.changes.emplace_back(
+            DelaySlices{SliceId{1000 + i}, 1000, {{SliceId{5000 + i}, 10}}});
+        commit.changes.emplace_back(NewSlice{.id = SliceId{9000 + i}, .size = 7});
+        commit.changes.emplace_back(AddSliceRef{.id = SliceId{9000 + i}, .size = 7, .delta = -1});
+        commit.changes.emplace_back(Put{DelfileKey{Ino{3000 + i}, 10}, DelfileRecord{500}});
+      }
+      must_commit(commit);
+    }
+    std::set<std::uint64_t> delayed;
+    for (auto const& entry : must(engine().list_delayed_slices(ctx, 9999, kAll))) {
+      EXPECT_TRUE(delayed.insert(entry.key.compacted_into.value).second);
+    }
+    EXPECT_EQ(delayed.size(), kCount);
+    EXPECT_EQ(must(engine().list_delayed_slices(ctx, 9999, 300)).size(), 300U);
+    std::set<std::uint64_t> garbage;
+    for (auto const& slice : must(engine().list_garbage_slices(ctx, kAll))) {
+      EXPECT_TRUE(garbage.insert(slice.id.value).second);
+    }
+    EXPECT_EQ(garbage.size(), kCount);
+    EXPECT_EQ(must(engine().list_delfiles(ctx, 9999, kAll)).size(), kCount);
   });
 }
 

@@ -15,12 +15,7 @@ namespace zest::meta::sql {
 
 namespace {
 
-/// A result is held in memory: no page is larger than this, whatever is asked for.
-constexpr std::size_t kPageMax = std::size_t{1} << 16;
-/// Pages of chunks carry up to 64 KiB a chunk.
-constexpr std::size_t kChunkPageMax = 256;
-
-std::size_t page_size(std::size_t limit, std::size_t max = kPageMax) {
+std::size_t page_size(std::size_t limit, std::size_t max = kListPageMax) {
   return std::clamp<std::size_t>(limit, 1, max);
 }
 
@@ -190,11 +185,12 @@ Result<std::vector<Ino>> inodes_from(Key const& key, ResultSet const& result) {
   return inodes;
 }
 
-Statement list_delfiles_statement(Sql const& sql, std::int64_t before_sec, std::size_t limit) {
-  return {.text = fmt::format("SELECT inode,length,expire FROM {} WHERE expire<=?"
+Statement list_delfiles_statement(Sql const& sql, std::int64_t before_sec, std::int64_t after,
+                                  std::size_t limit) {
+  return {.text = fmt::format("SELECT inode,length,expire FROM {} WHERE expire<=? AND inode>?"
                               " ORDER BY inode LIMIT ?",
                               sql.table("delfile")),
-          .parameters = {before_sec, limit_of(limit)}};
+          .parameters = {before_sec, after, limit_of(limit)}};
 }
 
 Result<std::vector<DelfileEntry>> delfiles_from(ResultSet const& result) {
@@ -209,11 +205,12 @@ Result<std::vector<DelfileEntry>> delfiles_from(ResultSet const& result) {
   return files;
 }
 
-Statement list_delayed_statement(Sql const& sql, std::int64_t before_sec, std::size_t limit) {
-  return {.text = fmt::format("SELECT chunkid,deleted,slices FROM {} WHERE deleted<?"
+Statement list_delayed_statement(Sql const& sql, std::int64_t before_sec, std::int64_t after,
+                                 std::size_t limit) {
+  return {.text = fmt::format("SELECT chunkid,deleted,slices FROM {} WHERE deleted<? AND chunkid>?"
                               " ORDER BY chunkid LIMIT ?",
                               sql.table("delslices")),
-          .parameters = {before_sec, number(page_size(limit, kChunkPageMax))}};
+          .parameters = {before_sec, after, number(page_size(limit, kChunkPageMax))}};
 }
 
 Result<std::vector<DelayedEntry>> delayed_from(ResultSet const& result) {
@@ -250,10 +247,11 @@ Result<std::vector<DetachedEntry>> detached_from(ResultSet const& result) {
   return entries;
 }
 
-Statement list_garbage_statement(Sql const& sql, std::size_t limit) {
-  return {.text = fmt::format("SELECT chunkid,size FROM {} WHERE refs<=0 LIMIT ?",
+Statement list_garbage_statement(Sql const& sql, std::int64_t after, std::size_t limit) {
+  return {.text = fmt::format("SELECT chunkid,size FROM {} WHERE refs<=0 AND chunkid>?"
+                              " ORDER BY chunkid LIMIT ?",
                               sql.table("chunk_ref")),
-          .parameters = {limit_of(limit)}};
+          .parameters = {after, limit_of(limit)}};
 }
 
 Result<std::vector<DelayedSlice>> garbage_from(ResultSet const& result) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <iterator>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -139,13 +140,25 @@ class RemoteEngine final : public Engine {
   }
   Result<std::vector<DelfileEntry>> list_delfiles(Context const& ctx, std::int64_t before_sec,
                                                   std::size_t limit) override {
-    ZEST_TRY(auto const result, read_one(ctx, list_delfiles_statement(sql_, before_sec, limit)));
-    return delfiles_from(result);
+    return all_pages<DelfileEntry>(
+        limit, kListPageMax,
+        [&](std::int64_t after, std::size_t rows) -> Result<std::vector<DelfileEntry>> {
+          ZEST_TRY(auto const result,
+                   read_one(ctx, list_delfiles_statement(sql_, before_sec, after, rows)));
+          return delfiles_from(result);
+        },
+        [](DelfileEntry const& last) { return last.ino.value; });
   }
   Result<std::vector<DelayedEntry>> list_delayed_slices(Context const& ctx, std::int64_t before_sec,
                                                         std::size_t limit) override {
-    ZEST_TRY(auto const result, read_one(ctx, list_delayed_statement(sql_, before_sec, limit)));
-    return delayed_from(result);
+    return all_pages<DelayedEntry>(
+        limit, kChunkPageMax,
+        [&](std::int64_t after, std::size_t rows) -> Result<std::vector<DelayedEntry>> {
+          ZEST_TRY(auto const result,
+                   read_one(ctx, list_delayed_statement(sql_, before_sec, after, rows)));
+          return delayed_from(result);
+        },
+        [](DelayedEntry const& last) { return last.key.compacted_into.value; });
   }
   Result<std::vector<DetachedEntry>> list_detached(Context const& ctx, std::int64_t before_sec,
                                                    std::size_t limit) override {
@@ -154,8 +167,13 @@ class RemoteEngine final : public Engine {
   }
   Result<std::vector<DelayedSlice>> list_garbage_slices(Context const& ctx,
                                                         std::size_t limit) override {
-    ZEST_TRY(auto const result, read_one(ctx, list_garbage_statement(sql_, limit)));
-    return garbage_from(result);
+    return all_pages<DelayedSlice>(
+        limit, kListPageMax,
+        [&](std::int64_t after, std::size_t rows) -> Result<std::vector<DelayedSlice>> {
+          ZEST_TRY(auto const result, read_one(ctx, list_garbage_statement(sql_, after, rows)));
+          return garbage_from(result);
+        },
+        [](DelayedSlice const& last) { return last.id.value; });
   }
   Result<std::vector<Ino>> list_locked(Context const& ctx, SessionId session) override {
     ZEST_TRY(auto const result, read_one(ctx, list_locked_statement(sql_, session)));
@@ -237,6 +255,24 @@ class RemoteEngine final : public Engine {
   [[nodiscard]] std::uint64_t trips() const noexcept override { return runner_.trips(); }
 
  private:
+  /// Up to `limit` rows in pages of at most `page_max`, in the order of a number that `number_of`
+  /// takes from a row.
+  template <class Row, class Page, class NumberOf>
+  static Result<std::vector<Row>> all_pages(std::size_t limit, std::size_t page_max,
+                                            Page const& page, NumberOf const& number_of) {
+    std::vector<Row> rows;
+    std::int64_t after = -1;
+    for (bool more = true; more && rows.size() < limit;) {
+      auto const wanted = std::min(limit - rows.size(), page_max);
+      ZEST_TRY(auto got, page(after, wanted));
+      more = got.size() == wanted;
+      if (more) {
+        after = static_cast<std::int64_t>(number_of(got.back()));
+      }
+      std::ranges::move(got, std::back_inserter(rows));
+    }
+    return rows;
+  }
   static Result<void> done(Result<Results> results) {
     if (!results.ok()) {
       return std::move(results).error();
