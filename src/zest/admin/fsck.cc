@@ -7,6 +7,7 @@
 #include <optional>
 #include <utility>
 
+#include "zest/admin/file_info.h"
 #include "zest/format/object_name.h"
 #include "zest/runtime/sync.h"
 
@@ -89,7 +90,8 @@ class Checker {
     if (needed) {
       ++report_.broken;
       if (report_.examples.size() < kExamplesMax) {
-        report_.examples.push_back({.ino = chunk.ino, .key = key, .why = std::move(why)});
+        report_.examples.push_back(
+            {.ino = chunk.ino, .key = key, .why = std::move(why), .path = {}});
       }
     }
     return {};
@@ -121,6 +123,27 @@ class Checker {
   Scope scope_;
 };
 
+/// Finds the path of each file; `blocks` is in the order of inodes.
+Result<void> name_files(Context const& ctx, meta::Engine& engine, Setting const& setting,
+                        std::vector<BrokenBlock>& blocks) {
+  BrokenBlock const* before = nullptr;
+  for (auto& block : blocks) {
+    if (before != nullptr && before->ino == block.ino) {
+      block.path = before->path;
+    } else {
+      auto info = file_info(ctx, engine, setting, {.ino = block.ino});
+      if (info.ok() && !info->paths.empty()) {
+        block.path = info->paths.front();
+      } else if (!info.ok() && !failed_with(info, Errc::noent) &&
+                 info.error().fault() != Fault::corrupt) {
+        return std::move(info).error();
+      }
+    }
+    before = &block;
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<FsckReport> check_blocks(Context const& ctx, meta::Engine& engine, ObjectStore& store,
@@ -134,6 +157,7 @@ Result<FsckReport> check_blocks(Context const& ctx, meta::Engine& engine, Object
   auto report = checker.take_report();
   std::ranges::sort(report.examples, {},
                     [](BrokenBlock const& block) { return std::pair(block.ino, block.key); });
+  ZEST_CHECK(name_files(ctx, engine, setting, report.examples));
   return report;
 }
 

@@ -20,6 +20,7 @@ struct BrokenBlock {
   Ino ino;
   std::string key;  ///< without the volume's prefix
   std::string why;
+  std::string path;  ///< a name of the file in the volume; empty when it has none
 };
 
 struct FsckReport {
@@ -28,7 +29,7 @@ struct FsckReport {
   std::uint64_t blocks = 0;
   std::uint64_t bytes = 0;            ///< plain bytes of these blocks
   std::uint64_t broken = 0;           ///< blocks
-  std::vector<BrokenBlock> examples;  ///< at most a hundred, by inode and key
+  std::vector<BrokenBlock> examples;  ///< at most a hundred, by inode and key, with paths
 };
 
 struct FsckRequest {

@@ -117,11 +117,13 @@ void build_app(CLI::App& app, Globals& globals, Selected& selected) {
   add_status(app, globals, selected);
   add_info(app, globals, selected);
   add_fsck(app, globals, selected);
+  add_gc(app, globals, selected);
   add_quota(app, globals, selected);
   add_restore(app, globals, selected);
   add_mount(app, globals, selected);
   add_umount(app, globals, selected);
   add_clone(app, globals, selected);
+  add_compact(app, globals, selected);
   add_documentation(app, selected);
   app.add_subcommand("version", "Print the version")->callback([&selected] {
     selected.action = [] {

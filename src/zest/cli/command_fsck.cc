@@ -62,7 +62,7 @@ void print_json(admin::FsckReport const& report) {
   object["Examples"] = nlohmann::ordered_json::array();
   for (auto const& block : report.examples) {
     object["Examples"].push_back(
-        {{"Inode", block.ino.value}, {"Key", block.key}, {"Why", block.why}});
+        {{"Inode", block.ino.value}, {"Path", block.path}, {"Key", block.key}, {"Why", block.why}});
   }
   print(object.dump(2));
 }
@@ -75,7 +75,8 @@ Result<void> fsck(Globals const& globals, FsckOptions const& options) {
     print_json(report);
   } else {
     for (auto const& block : report.examples) {
-      print(fmt::format("inode {}: block {}: {}", block.ino.value, block.key, block.why));
+      print(fmt::format("inode {} {}: block {}: {}", block.ino.value,
+                        block.path.empty() ? "(no path)" : block.path, block.key, block.why));
     }
     print(fmt::format("{} slices with {} blocks ({}) in {} chunks: {}", report.slices,
                       report.blocks, format_size(report.bytes), report.chunks,
@@ -83,8 +84,7 @@ Result<void> fsck(Globals const& globals, FsckOptions const& options) {
   }
   if (report.broken > 0) {
     return Error(Errc::io, Fault::semantic,
-                 fmt::format("{} blocks are missing or damaged; `zest info --inode` tells whose",
-                             report.broken));
+                 fmt::format("{} blocks are missing or damaged", report.broken));
   }
   return {};
 }

@@ -11,6 +11,7 @@ enum ExitCode : int {
   kExitOk = 0,
   kExitFailure = 1,  ///< what was asked for could not be done
   kExitUsage = 2,    ///< the command line makes no sense
+  kExitFound = 3,    ///< a check that only looks found something to do (gc)
 };
 
 /// Writes a line to standard output.
