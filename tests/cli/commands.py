@@ -147,7 +147,7 @@ class CommandTest(unittest.TestCase):
         self.assertIn('unknown object storage "pigeon"',
                       self.zest("format", "--storage", "pigeon", self.url, "vol", code=1))
         self.assertIn("not supported yet",
-                      self.zest("format", "--storage", "s3", "--bucket", "http://x", self.url, "vol", code=1))
+                      self.zest("format", "--storage", "swift", "--bucket", "http://x", self.url, "vol", code=1))
 
     # ---- engines
 
@@ -210,7 +210,7 @@ class CommandTest(unittest.TestCase):
             self.change_setting(**{field: value})
             self.assertIn("not support", self.zest("mount", self.url, self.mount_point(), code=1))
             self.change_setting(**{field: type(value)()})
-        self.change_setting(Storage="s3")
+        self.change_setting(Storage="swift")
         self.assertIn("not supported yet", self.zest("mount", self.url, self.mount_point(), code=1))
 
     def test_an_encrypted_volume_is_not_mounted(self):

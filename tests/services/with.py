@@ -4,7 +4,8 @@
 For each service the program finds the URL of an empty database of its own in the environment (ZEST_TEST_REDIS,
 ZEST_TEST_MYSQL, ZEST_TEST_POSTGRES, ZEST_TEST_ETCD, …; see services.py). With --services DIR, servers that run below
 DIR/SERVICE are used; without, and with --own for tests that kill servers, they are started for this run and wiped
-after it. ZEST_TEST_SERVICES tells the program where they are, ZEST_TEST_ENGINE the first one's name. A server that does not start fails the run.
+after it. ZEST_TEST_SERVICES tells the program where they are, ZEST_TEST_ENGINE and ZEST_TEST_STORE
+the names of the first engine and of the first object store. A server that does not start fails the run.
 
 With --proxy the URLs lead through a proxy that cuts connections while the file $ZEST_TEST_PROXY exists. With --own,
 $ZEST_TEST_RESTART is a command that kills the servers and starts them again.
@@ -23,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "fault"))
 from proxy import Proxy  # noqa: E402
 from services import SERVICES, Database, Failure, service_in  # noqa: E402
+from stores import STORES  # noqa: E402
 
 
 def through_proxy(url: str, control: str) -> tuple[Proxy, str]:
@@ -33,7 +35,10 @@ def through_proxy(url: str, control: str) -> tuple[Proxy, str]:
 
 
 def run(options, command: list[str], root: Path, own: bool) -> int:
-    environment = dict(os.environ, ZEST_TEST_SERVICES=str(root), ZEST_TEST_ENGINE=options.services_named[0])
+    environment = dict(os.environ, ZEST_TEST_SERVICES=str(root))
+    stores = [store.kind for store in STORES]
+    for kind in reversed(options.services_named):
+        environment["ZEST_TEST_STORE" if kind in stores else "ZEST_TEST_ENGINE"] = kind
     if own:
         folders = " ".join(f"{root}/{kind}" for kind in options.services_named)
         environment["ZEST_TEST_RESTART"] = (

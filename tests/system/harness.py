@@ -88,8 +88,8 @@ class Client:
         self.program = find_zest() if kind == "zest" else require_peer()
 
     def format(self, volume: "Volume", *options):
-        run(self.program, "format", "--storage", "file", "--bucket", f"{volume.bucket}/", "--trash-days",
-            str(volume.trash_days), *options, volume.url, volume.name)
+        run(self.program, "format", *volume.storage, "--trash-days", str(volume.trash_days), *options, volume.url,
+            volume.name)
 
     def fsck(self, volume: "Volume") -> str:
         """Raises when the client finds the volume damaged; returns what it printed."""
@@ -98,7 +98,8 @@ class Client:
 
 
 class Volume:
-    """A volume in a local directory, its metadata in an empty database of `engine`: SQLite, or a running service."""
+    """A volume in a local directory or in a bucket of its own, its metadata in an empty database of `engine`: SQLite, or a
+    running service."""
 
     def __init__(self, where: Path, name="testvol", trash_days=0, engine=None):
         engine = engine or os.environ.get("ZEST_TEST_ENGINE", "sqlite")
@@ -106,6 +107,7 @@ class Volume:
         self.trash_days = trash_days
         self.engine = engine
         self.bucket = where / f"{name}-bucket"
+        self.storage = self.find_storage()
         if engine == "sqlite":
             self.url = f"sqlite3://{where / name}.db"
             return
@@ -114,6 +116,20 @@ class Volume:
             sys.exit(f"error: no server for {engine}: run tests/services/with.py {engine} -- {' '.join(sys.argv)} ")
         self.held = Database(Path(services) / engine)  # ours as long as this object lives
         self.url = self.held.url
+
+    def find_storage(self) -> list[str]:
+        """The options of `format` that say where the data go."""
+        store = os.environ.get("ZEST_TEST_STORE")
+        if store is None:
+            return ["--storage", "file", "--bucket", f"{self.bucket}/"]
+        self.held_bucket = Database(Path(os.environ["ZEST_TEST_SERVICES"]) / store)
+        keys = "ZEST_TEST_RGW" if store == "ceph" else "ZEST_TEST_MINIO"
+        options = ["--storage", "s3" if store == "ceph" else "minio", "--bucket", self.held_bucket.url, "--access-key",
+                   os.environ[f"{keys}_ACCESS_KEY"], "--secret-key", os.environ[f"{keys}_SECRET_KEY"]]
+        if store == "ceph":
+            # The peer names a region that Ceph does not know when it makes a bucket, so another volume makes it.
+            run(find_zest(), "format", *options, f"sqlite3://{self.bucket}.maker.db", "maker")
+        return options
 
 
 class Mount:

@@ -20,6 +20,14 @@ namespace {
 
 constexpr std::string_view kSqlite = "sqlite3";
 
+/// Tier 0 is where new objects go (format/00 §4).
+std::string storage_class_of(Setting const& setting) {
+  auto const tier = setting.tiers.find(0);
+  return tier != setting.tiers.end() && !tier->second.storage_class.empty()
+             ? tier->second.storage_class
+             : setting.storage_class;
+}
+
 Error not_supported(std::string message) {
   return {Errc::notsup, Fault::semantic, std::move(message)};
 }
@@ -56,7 +64,8 @@ Result<std::unique_ptr<ObjectStore>> open_store(Setting const& setting, Blocking
                                    .bucket = setting.bucket,
                                    .access_key = setting.access_key,
                                    .secret_key = setting.secret_key,
-                                   .session_token = setting.session_token},
+                                   .session_token = setting.session_token,
+                                   .storage_class = storage_class_of(setting)},
                                   pool));
   return make_prefix_store(std::move(store), setting.name + "/");
 }

@@ -25,7 +25,9 @@ void from_environment(std::optional<std::string>& value, char const* name) {
 }  // namespace
 
 void add_storage_options(CLI::App& command, admin::SettingChanges& changes) {
-  command.add_option("--storage", changes.storage, "Kind of object storage: file (default), mem")
+  command
+      .add_option("--storage", changes.storage,
+                  "Kind of object storage: file (default), mem, s3, minio, …; see docs/stores.md")
       ->type_name("KIND");
   command
       .add_option("--bucket", changes.bucket,

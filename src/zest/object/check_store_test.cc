@@ -97,13 +97,20 @@ TEST(MakeStore, Schemes) {
   EXPECT_EQ((*file)->describe(), "file:///tmp/x/");
   ASSERT_OK(make_store({.scheme = "mem"}, pool));
   ASSERT_ERRC(make_store({.scheme = "file", .bucket = "x"}, pool), Errc::inval);
-  for (auto const* scheme : {"s3", "minio", "swift", "ceph", "webdav", "b2"}) {
+  for (auto const* scheme : {"swift", "ceph", "webdav", "b2"}) {
     auto const result = make_store({.scheme = scheme, .bucket = "b", .secret_key = "hush"}, pool);
     ASSERT_ERRC(result, Errc::notsup);
     EXPECT_NE(result.error().text().find(scheme), std::string::npos);
     EXPECT_EQ(result.error().text().find("hush"), std::string::npos);
   }
   ASSERT_ERRC(make_store({.scheme = "floppy"}, pool), Errc::inval);
+  auto const s3 =
+      make_store({.scheme = "S3", .bucket = "b", .access_key = "a", .secret_key = "hush"}, pool);
+  ASSERT_OK(s3);
+  EXPECT_EQ((*s3)->describe(), "s3://b/");
+  auto const half = make_store({.scheme = "minio", .bucket = "h/b", .access_key = "a"}, pool);
+  ASSERT_ERRC(half, Errc::inval);
+  EXPECT_NE(half.error().text().find("SECRET_KEY"), std::string::npos);
 }
 
 TEST(MemStore, FullIsNoSpace) {

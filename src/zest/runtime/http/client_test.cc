@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "zest/runtime/http/scripted_server.h"
 #include "zest/runtime/loop.h"
 #include "zest/runtime/sync.h"
 #include "zest/runtime/testing.h"
@@ -14,83 +15,7 @@
 namespace zest::http {
 namespace {
 
-/// A server that answers the nth request with the nth script: raw bytes, however wrong.
-class Server {
- public:
-  struct Script {
-    std::string reply;
-    bool close = false;
-    bool hang = false;
-  };
-  explicit Server(std::vector<Script> scripts) : scripts_(std::move(scripts)) {
-    auto listener = Listener::listen_tcp("127.0.0.1", 0);
-    EXPECT_TRUE(listener.ok());
-    listener_.emplace(*std::move(listener));
-    context_.stop = scope_.token();
-    scope_.spawn([this] { accept(); });
-  }
-  ~Server() {
-    scope_.request_stop();
-    scope_.join();
-  }
-  [[nodiscard]] Url url(std::string const& path = "/x") const {
-    return {.tls = false, .host = "127.0.0.1", .port = listener_->port(), .path = path};
-  }
-  std::vector<std::string> requests;
-  int connections = 0;
-
- private:
-  void accept() {
-    for (;;) {
-      auto socket = listener_->accept(context_);
-      if (!socket.ok()) {
-        return;
-      }
-      ++connections;
-      auto shared = std::make_shared<Socket>(*std::move(socket));
-      scope_.spawn([this, shared] { serve(*shared); });
-    }
-  }
-  void serve(Socket& socket) {
-    std::string text;
-    std::vector<std::byte> buffer(65536);
-    for (;;) {
-      auto const end = head_size(text);
-      if (end == 0) {
-        auto const got = socket.read_some(context_, buffer);
-        if (!got.ok() || *got == 0) {
-          return;
-        }
-        text += as_text(ByteView(buffer).first(*got));
-        continue;
-      }
-      auto const at = text.find("Content-Length: ");
-      std::size_t const body = at < end ? std::stoul(text.substr(at + 16)) : 0;
-      while (text.size() < end + body) {
-        auto const got = socket.read_some(context_, buffer);
-        if (!got.ok() || *got == 0) {
-          return;
-        }
-        text += as_text(ByteView(buffer).first(*got));
-      }
-      requests.push_back(text.substr(0, end + body));
-      text.erase(0, end + body);
-      auto const script = scripts_.at(std::min(requests.size() - 1, scripts_.size() - 1));
-      if (!socket.write_all(context_, as_bytes(script.reply)).ok() || script.close) {
-        return;
-      }
-      if (script.hang) {
-        (void)Loop::current()->sleep_for(context_, std::chrono::seconds(60));
-        return;
-      }
-    }
-  }
-
-  std::vector<Script> scripts_;
-  std::optional<Listener> listener_;
-  Scope scope_;
-  Context context_;
-};
+using Server = testing::ScriptedServer;
 
 Result<Reply> get(Client& client, Url const& url, ByteSpan into = {}) {
   Context const ctx;
@@ -98,7 +23,7 @@ Result<Reply> get(Client& client, Url const& url, ByteSpan into = {}) {
 }
 
 TEST(HttpClient, BodiesOfAllKinds) {
-  testing::run_on_loop([] {
+  zest::testing::run_on_loop([] {
     Server server({{"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"},
                    {"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: "
                     "chunked\r\n\r\n3;x=y\r\nhel\r\n2\r\nlo\r\n0\r\nTrailer: 1\r\n\r\n"},
@@ -118,7 +43,7 @@ TEST(HttpClient, BodiesOfAllKinds) {
 }
 
 TEST(HttpClient, ErrorBodiesAreTextAndRequestBodiesAreConcatenated) {
-  testing::run_on_loop([] {
+  zest::testing::run_on_loop([] {
     Server server({{"HTTP/1.1 404 No\r\nContent-Length: 4\r\n\r\ngone"}});
     Client client({});
     std::vector<std::byte> room(100);
@@ -138,7 +63,7 @@ TEST(HttpClient, ErrorBodiesAreTextAndRequestBodiesAreConcatenated) {
 }
 
 TEST(HttpClient, ALongBodyFillsTheBufferAndEndsTheConnection) {
-  testing::run_on_loop([] {
+  zest::testing::run_on_loop([] {
     Server server({{"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"}});
     Client client({});
     std::vector<std::byte> room(3);
@@ -177,7 +102,7 @@ TEST(HttpClient, WrongServers) {
            Row{{"", false, true}, "sends nothing"},
        }) {
     SCOPED_TRACE(row.message);
-    testing::run_on_loop([&] {
+    zest::testing::run_on_loop([&] {
       Server server({row.script});
       Client client({.timeouts = {.first_byte = std::chrono::milliseconds(100),
                                   .idle = std::chrono::milliseconds(100)}});
@@ -191,7 +116,7 @@ TEST(HttpClient, WrongServers) {
 }
 
 TEST(HttpClient, ADeadPooledConnectionIsReplacedOnceButNotForPosts) {
-  testing::run_on_loop([] {
+  zest::testing::run_on_loop([] {
     Server::Script const good{"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"};
     Server::Script const dead{"", true};
     Context const ctx;
@@ -220,7 +145,7 @@ TEST(HttpClient, ADeadPooledConnectionIsReplacedOnceButNotForPosts) {
 }
 
 TEST(HttpClient, DeadlineAndStopOfTheCaller) {
-  testing::run_on_loop([] {
+  zest::testing::run_on_loop([] {
     Server server({{"", false, true}});
     Client client({});
     Context ctx;
@@ -239,7 +164,7 @@ TEST(HttpClient, DeadlineAndStopOfTheCaller) {
 }
 
 TEST(HttpClient, ConnectionsAreBounded) {
-  testing::run_on_loop([] {
+  zest::testing::run_on_loop([] {
     Server server({{"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"}});
     Client client({.connections_max = 3});
     Scope scope;
@@ -267,7 +192,7 @@ TEST(HttpClient, Proxies) {
     EXPECT_EQ(to(host), "") << host;
   }
   EXPECT_EQ(proxy_for(options, {.tls = true, .host = "s3.net"}), "");
-  testing::run_on_loop([] {
+  zest::testing::run_on_loop([] {
     Server proxy({{"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"}});
     auto const place = "http://me:pw@127.0.0.1:" + std::to_string(proxy.url().port);
     Client client({.proxies = {.http = place, .https = place}});
