@@ -134,9 +134,10 @@ TEST_P(AccountsTest, ListsWithoutALimitAreWhole) {
   run([&] {
     constexpr std::size_t kAll = std::numeric_limits<std::int64_t>::max();
     constexpr std::uint64_t kCount = 600;
-    for (std::uint64_t first = 0; first < kCount; first += 100) {
+    constexpr std::uint64_t kStep = 20;  // etcd takes few changes at once
+    for (std::uint64_t first = 0; first < kCount; first += kStep) {
       Commit commit;
-      for (auto i = first; i < first + 100; ++i) {
+      for (auto i = first; i < first + kStep; ++i) {
         commit.changes.emplace_back(
             DelaySlices{SliceId{1000 + i}, 1000, {{SliceId{5000 + i}, 10}}});
         commit.changes.emplace_back(NewSlice{.id = SliceId{9000 + i}, .size = 7});
