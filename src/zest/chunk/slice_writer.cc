@@ -6,8 +6,8 @@
 // drops them when the object is stored. So [0, frozen_end) never changes again, and each object is
 // written once, under its final name.
 //
-// The rule against deadlock: a writer waits for memory only while it holds no unfrozen bytes.
-// Frozen ones come back by themselves. See SliceWriter::write for what its caller does.
+// The rule against deadlock: a writer waits for memory for long only while it holds no unfrozen
+// bytes. Frozen ones come back by themselves. See SliceWriter::write for what its caller does.
 //
 // The fiber that calls and the upload fibers may be on different loops; `mutex` guards what they
 // share: the segment lists, the number of uploads, the first error.
@@ -21,12 +21,16 @@
 #include "zest/base/assert.h"
 #include "zest/chunk/block_store.h"
 #include "zest/format/types.h"
+#include "zest/runtime/loop.h"
 #include "zest/runtime/mutex.h"
 
 namespace zest {
 namespace {
 
 constexpr std::uint32_t kSegmentMin = 4096;  // the pool's smallest buffer
+// How long a writer that holds unfrozen bytes waits for memory: others may be waiting for what it
+// holds.
+constexpr Duration kPatience = std::chrono::milliseconds(40);
 
 struct Segment {
   std::shared_ptr<Buffer> memory;  // shared: writer or upload, and views of readers
@@ -178,6 +182,14 @@ Result<Buffer> SliceWriter::Impl::acquire(Context const& ctx, std::uint32_t want
                          : std::min(wanted, std::max(kSegmentMin, std::bit_ceil(needed)));
   if (auto buffer = least < wanted ? pool.try_acquire(least) : Buffer()) {
     return buffer;
+  }
+  // Uploads under way give memory back soon; a slice that is cut short is an object and a record
+  // more for ever.
+  Context patient = ctx;
+  patient.deadline = std::min(ctx.deadline, Loop::current()->now() + kPatience);
+  auto waited = pool.acquire(patient, least);
+  if (!failed_with(waited, Errc::timedout)) {
+    return waited;
   }
   store.report_memory_pressure();
   if (holds_unfrozen()) {

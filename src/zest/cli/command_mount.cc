@@ -39,7 +39,7 @@ struct MountOptions {
   std::string metrics = "127.0.0.1:9567";
   std::uint64_t max_fuse_io = kMiB;
   std::uint64_t max_readahead = 0;
-  std::uint64_t cache_bytes = 256 * kMiB;
+  std::uint64_t cache_bytes = 100 * kMiB;
   std::vector<std::string> raw;
 };
 

@@ -35,7 +35,7 @@ struct MountRequest {
   std::string metrics_address;  ///< empty: no server
   std::vector<std::pair<std::string, std::string>> metric_labels;
   std::uint64_t buffer_bytes = 300 * kMiB;
-  std::uint64_t cache_bytes = 256 * kMiB;
+  std::uint64_t cache_bytes = 100 * kMiB;
   LoopGroupOptions loops;
   fuse::FuseConfig fuse;
   vfs::VfsConfig vfs;

@@ -40,7 +40,8 @@ ServedVolume::ServedVolume(MountRequest const& request, Logger& log)
       rng_(random_seed()),
       file_pool_({.name = "files", .threads = std::max<std::size_t>(16, 4 * cores())}, metrics_),
       cpu_pool_({.name = "cpu", .threads = cores()}, metrics_),
-      buffers_(request.buffer_bytes, metrics_) {}
+      // The rest is for reads under way: a third of this, see BlockStore.
+      buffers_(request.buffer_bytes / 4 * 3, metrics_) {}
 
 Result<std::unique_ptr<ServedVolume>> ServedVolume::create(MountRequest const& request,
                                                            MetaUrl const& url, Logger& log) {

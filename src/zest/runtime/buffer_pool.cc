@@ -164,6 +164,7 @@ std::byte* BufferPool::Impl::take(std::size_t capacity) noexcept {
     memory = take_free(class_of(capacity));
   }
   if (memory == nullptr) {
+    trim(room.available());  // used and free ones together stay within the limit
     memory = allocate(capacity);
   }
   if (memory == nullptr) {

@@ -39,8 +39,8 @@ class Buffer {
 };
 
 /// Hands out buffers in power-of-two sizes from 4 KiB to 64 MiB, together at most `limit` bytes.
-/// Freed buffers are kept for reuse up to a quarter of the limit and returned to the system above
-/// that. Any loop; outlives its buffers.
+/// Freed buffers are kept for reuse, up to a quarter of the limit and within it together with those
+/// in use. Any loop; outlives its buffers.
 class BufferPool {
  public:
   BufferPool(std::size_t limit, Registry& metrics);
