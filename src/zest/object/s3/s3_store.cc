@@ -35,6 +35,7 @@ constexpr std::size_t kListSpare = 100;
 constexpr std::size_t kListBytesMax = 8u << 20;    // a page of the longest keys, escaped
 constexpr std::size_t kPoolBytesMin = 128u << 10;  // less is hashed sooner than handed over
 constexpr std::string_view kChecksumField = "x-amz-meta-crc32c";
+constexpr std::string_view kSumField = "x-amz-checksum-crc32c";
 
 std::size_t total_size(std::span<ByteView const> parts) {
   std::size_t size = 0;
@@ -151,7 +152,7 @@ class S3Store final : public ObjectStore {
         return sum;
       });
       call.fields.push_back({std::string(kChecksumField), std::to_string(crc)});
-      call.fields.push_back({"x-amz-checksum-crc32c", base64_of(crc)});
+      call.fields.push_back({std::string(kSumField), base64_of(crc)});
     }
     return checked(send(ctx, std::move(call)));
   }
@@ -366,7 +367,9 @@ class S3Store final : public ObjectStore {
   /// credentials have expired.
   Result<http::Reply> exchange(Context const& ctx, Call const& call) {
     auto hash = std::string(s3::kUnsignedPayload);
-    if (!place_.tls) {
+    // What goes over TLS or with a checksum among the signed fields is not hashed as well.
+    if (!place_.tls &&
+        std::ranges::find(call.fields, kSumField, &http::Field::name) == call.fields.end()) {
       hash = on_pool(total_size(call.body), [&] { return s3::sha256_hex(call.body); });
     }
     for (bool again = false;; again = true) {
