@@ -7,6 +7,7 @@
 #include "zest/format/sealed_block.h"
 #include "zest/format/setting.h"
 #include "zest/format/test_bytes.h"
+#include "zest/object/encrypt/sealer.h"
 
 namespace zest {
 namespace {
@@ -113,6 +114,21 @@ TEST(GoldenSealed, ObjectHasItsParts) {
   EXPECT_EQ(block->wrapped_key.size(), 256U);
   EXPECT_EQ(block->nonce.size(), 12U);
   EXPECT_EQ(block->sealed.size(), 36 + kSealTagSize);
+}
+
+// Goal: with the key of the peer's Setting its object is the volume's UUID again.
+TEST(GoldenSealed, ObjectOpensWithTheKeyOfItsVolume) {
+  auto setting = decode_setting(golden_file("settings/encrypted.json"));
+  ASSERT_TRUE(setting.ok());
+  ASSERT_TRUE(decrypt_secrets(*setting).ok());
+  auto key = PrivateKey::parse(setting->encrypt_key, "");
+  ASSERT_TRUE(key.ok()) << key.error().text();
+  auto const sealer = Sealer::create(*std::move(key), setting->encrypt_algo);
+  ASSERT_TRUE(sealer.ok());
+  auto object = from_hex(golden_file("sealed-uuid.txt"));
+  auto const plain = (*sealer)->open(std::as_writable_bytes(std::span(object)));
+  ASSERT_TRUE(plain.ok()) << plain.error().text();
+  EXPECT_EQ(as_text(*plain), setting->uuid);
 }
 
 }  // namespace

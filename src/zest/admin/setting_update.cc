@@ -44,13 +44,14 @@ Result<void> check_values(Setting const& setting) {
 }
 
 Result<void> apply_secrets(Setting& setting, SettingChanges const& changes) {
-  bool const any = changes.secret_key || changes.session_token;
+  bool const any = changes.secret_key || changes.session_token || changes.encrypt_key;
   if (!any && !changes.encrypt_secret) {
     return {};
   }
   ZEST_CHECK(decrypt_secrets(setting));
   assign(setting.secret_key, changes.secret_key);
   assign(setting.session_token, changes.session_token);
+  assign(setting.encrypt_key, changes.encrypt_key);
   return encrypt_secrets(setting);
 }
 
@@ -107,6 +108,7 @@ Result<void> apply_changes(Setting& setting, SettingChanges const& changes) {
     setting.min_client_version = *changes.min_client_version;
   }
   assign(setting.max_client_version, changes.max_client_version);
+  assign(setting.encrypt_algo, changes.encrypt_algo);
   ZEST_CHECK(apply_secrets(setting, changes));
   ZEST_CHECK(check_values(setting));
   return raise_min_version_for_features(setting);

@@ -21,6 +21,8 @@ struct SettingChanges {
   std::optional<std::string> secret_key;
   std::optional<std::string> session_token;
   std::optional<std::string> storage_class;
+  std::optional<std::string> encrypt_key;  ///< PEM text; of new volumes only
+  std::optional<std::string> encrypt_algo;
   std::optional<std::int64_t> block_size_kib;
   std::optional<std::string> compression;
   std::optional<std::int64_t> shards;

@@ -3,7 +3,9 @@
 
 #include <CLI/CLI.hpp>
 #include <array>
+#include <cerrno>
 #include <cstdlib>
+#include <fstream>
 #include <memory>
 #include <optional>
 #include <string>
@@ -24,30 +26,53 @@ struct FormatOptions {
   std::string meta_url;
   std::string name;
   std::optional<std::uint64_t> block_size;
+  std::optional<std::string> key_file;
   admin::FormatRequest request;
 };
 
 constexpr std::array kPeerOptions{
-    PeerOption{.name = "--encrypt-rsa-key", .takes_value = true, .why = "encryption of data"},
-    PeerOption{.name = "--encrypt-algo",
-               .takes_value = true,
-               .why = "encryption of data",
-               .neutral = "aes256gcm-rsa"},
     PeerOption{.name = "--tag", .takes_value = true, .why = "object tags"},
     PeerOption{.name = "--ranger-rest-url", .takes_value = true, .why = "Apache Ranger"},
     PeerOption{.name = "--ranger-service", .takes_value = true, .why = "Apache Ranger"},
     PeerOption{.name = "--kerberos-config-file", .takes_value = true, .why = "Kerberos"},
-    PeerOption{.name = "--shards",
-               .takes_value = true,
-               .why = "spreading over several buckets",
-               .neutral = "0"},
 };
+
+/// The text of a key file. Errors name the file and show nothing of it.
+Result<std::string> read_key(std::string const& path) {
+  constexpr std::size_t kKeyBytesMax = 32 * kKiB;  // RSA with 16384 bits is 13 KiB
+  std::ifstream file(path, std::ios::binary);
+  if (!file) {
+    return Error::from_errno(errno, "--encrypt-rsa-key " + path);
+  }
+  std::string text(kKeyBytesMax + 1, '\0');
+  file.read(text.data(), static_cast<std::streamsize>(text.size()));
+  text.resize(static_cast<std::size_t>(file.gcount()));
+  if (file.bad() || text.empty() || text.size() > kKeyBytesMax) {
+    return Error(Errc::inval, Fault::semantic, "--encrypt-rsa-key " + path + " is no key file");
+  }
+  return text;
+}
+
+/// An encrypted volume stays so under its key: other objects of it could not be read any more.
+Result<void> complete_encryption(FormatOptions& options, bool exists) {
+  auto& changes = options.request.changes;
+  if (exists && (options.key_file || changes.encrypt_algo)) {
+    return Error(Errc::perm, Fault::semantic,
+                 "the encryption of an existing volume cannot be changed: leave out "
+                 "--encrypt-rsa-key and --encrypt-algo");
+  }
+  if (options.key_file) {
+    ZEST_TRY(changes.encrypt_key, read_key(*options.key_file));
+  }
+  return {};
+}
 
 /// What a new volume gets besides the options; an existing one keeps its own.
 Result<void> complete(FormatOptions& options, std::optional<Setting> const& existing) {
   auto& changes = options.request.changes;
   changes.name = options.name;
   credentials_from_environment(changes);
+  ZEST_CHECK(complete_encryption(options, existing.has_value()));
   if (options.block_size) {
     changes.block_size_kib = static_cast<std::int64_t>(*options.block_size / kKiB);
   }
@@ -124,6 +149,20 @@ void add_format(CLI::App& app, Globals& globals, Selected& selected) {
            "(default 4M)");
   command->add_option("--compress", changes.compression, "Compression of blocks: none, lz4 or zstd")
       ->type_name("METHOD");
+  command
+      ->add_option("--encrypt-rsa-key", options->key_file,
+                   "Encrypt data under the RSA private key in this PEM file; its passphrase is in "
+                   "the variable JFS_RSA_PASSPHRASE")
+      ->type_name("FILE");
+  command
+      ->add_option("--encrypt-algo", changes.encrypt_algo,
+                   "Cipher of data: aes256gcm-rsa (default) or chacha20-rsa")
+      ->type_name("CIPHER");
+  command
+      ->add_option("--shards", changes.shards,
+                   "Spread objects over this many buckets (at most 256); --bucket then has a %d "
+                   "for the number")
+      ->type_name("N");
   add_switch(*command, "--hash-prefix", changes.hash_prefix, "Spread objects over hashed prefixes");
   add_switch(*command, "--enable-acl", changes.enable_acl,
              "POSIX ACLs (setfacl); cannot be switched off again");

@@ -11,9 +11,15 @@
 #include <string_view>
 #include <system_error>
 #include <utility>
+#include <vector>
 
+#include "zest/format/object_name.h"
+#include "zest/object/encrypt/encrypt_store.h"
+#include "zest/object/encrypt/private_key.h"
+#include "zest/object/encrypt/sealer.h"
 #include "zest/object/make_store.h"
 #include "zest/object/prefix_store.h"
+#include "zest/object/shard_store.h"
 
 namespace zest::cli {
 namespace {
@@ -30,6 +36,31 @@ std::string storage_class_of(Setting const& setting) {
 
 Error not_supported(std::string message) {
   return {Errc::notsup, Fault::semantic, std::move(message)};
+}
+
+Result<std::unique_ptr<ObjectStore>> open_bucket(Setting const& setting, std::string bucket,
+                                                 BlockingPool& pool) {
+  return make_store({.scheme = setting.storage,
+                     .bucket = std::move(bucket),
+                     .access_key = setting.access_key,
+                     .secret_key = setting.secret_key,
+                     .session_token = setting.session_token,
+                     .storage_class = storage_class_of(setting)},
+                    pool);
+}
+
+/// The volume's bucket, or its shards as one.
+Result<std::unique_ptr<ObjectStore>> open_buckets(Setting const& setting, BlockingPool& pool) {
+  if (setting.shards <= 1) {
+    return open_bucket(setting, setting.bucket, pool);
+  }
+  std::vector<std::unique_ptr<ObjectStore>> stores;
+  for (std::int64_t shard = 0; shard < setting.shards; ++shard) {
+    ZEST_TRY(auto bucket, shard_bucket(setting.bucket, static_cast<std::uint32_t>(shard)));
+    ZEST_TRY(auto store, open_bucket(setting, std::move(bucket), pool));
+    stores.push_back(std::move(store));
+  }
+  return make_shard_store(std::move(stores));
 }
 
 }  // namespace
@@ -51,23 +82,18 @@ MetaUrl absolute_url(MetaUrl url) {
 }
 
 Result<std::unique_ptr<ObjectStore>> open_store(Setting const& setting, BlockingPool& pool) {
-  if (!setting.encrypt_key.empty()) {
-    return not_supported(
-        "the volume's data are encrypted (EncryptKey), which this version does not support yet");
+  ZEST_TRY(auto store, open_buckets(setting, pool));
+  store = make_prefix_store(std::move(store), setting.name + "/");
+  if (setting.encrypt_key.empty()) {
+    return store;
   }
-  if (setting.shards > 1) {
-    return not_supported(fmt::format(
-        "the volume is spread over {} buckets (Shards), which this version does not support yet",
-        setting.shards));
+  char const* const passphrase = std::getenv("JFS_RSA_PASSPHRASE");
+  auto key = PrivateKey::parse(setting.encrypt_key, passphrase == nullptr ? "" : passphrase);
+  if (!key.ok()) {
+    return std::move(key).error().with("volume " + setting.name);
   }
-  ZEST_TRY(auto store, make_store({.scheme = setting.storage,
-                                   .bucket = setting.bucket,
-                                   .access_key = setting.access_key,
-                                   .secret_key = setting.secret_key,
-                                   .session_token = setting.session_token,
-                                   .storage_class = storage_class_of(setting)},
-                                  pool));
-  return make_prefix_store(std::move(store), setting.name + "/");
+  ZEST_TRY(auto sealer, Sealer::create(*std::move(key), setting.encrypt_algo));
+  return make_encrypt_store(std::move(store), std::move(sealer), pool);
 }
 
 Result<void> check_features(Setting const& setting, bool read_only) {

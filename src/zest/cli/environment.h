@@ -42,8 +42,10 @@ Result<std::unique_ptr<meta::Engine>> open_engine(MetaUrl const& url, EngineUse 
 /// The META-URL with relative paths made absolute, for what outlives the current directory.
 MetaUrl absolute_url(MetaUrl url);
 
-/// The volume's store with its `{Name}/`; secrets in `setting` are plain. ENOTSUP for what this
-/// version cannot read: other storages, shards, encryption. `pool` outlives the store.
+/// The volume's store: its shards as one, with its `{Name}/`, encrypted if it has a key, whose
+/// passphrase is taken from the variable JFS_RSA_PASSPHRASE. Secrets in `setting` are plain.
+/// ENOTSUP for storages and ciphers that this version lacks, EACCES for a passphrase that is
+/// missing or wrong. `pool` outlives the store.
 Result<std::unique_ptr<ObjectStore>> open_store(Setting const& setting, BlockingPool& pool);
 
 /// Refuses a volume with features that this client doesn't keep up, and would therefore damage or
