@@ -7,6 +7,7 @@ for a GiB where bytes are counted, else for an operation. `disk` is the file sys
   tests/services/with.py redis -- bench/data.py --engine redis
   bench/data.py --cases sequential,random --sides zest-dev,peer --rounds 5
   bench/data.py --cases untar --json results.json
+  tests/services/with.py redis minio -- bench/data.py --engine redis --cases small --put-ms 20
 """
 
 import argparse
@@ -26,7 +27,7 @@ GIB = 1 << 30
 class Disk:
     """The local file system, as the limit that no client can pass."""
 
-    def __init__(self, name: str, where: Path, _engine: str, _options: list[str]):
+    def __init__(self, name: str, where: Path, _engine: str, _options: list[str], _put_delay: float):
         self.name = name
         self.root = where / name
         self.root.mkdir()
@@ -153,6 +154,7 @@ def main():
     arguments.add_argument("--count", type=int, default=1600, help="small files, and random writes")
     arguments.add_argument("--files", type=int, default=3000, help="in the tree")
     arguments.add_argument("--seconds", type=int, default=5, help="of random reads")
+    arguments.add_argument("--put-ms", type=float, default=0, help="what a PUT takes longer; for buckets")
     arguments.add_argument("--json")
     options = arguments.parse_args()
     names = options.sides.split(",")
@@ -160,7 +162,8 @@ def main():
     with workspace("bench") as where:
         options.tarball = make_tarball(where, options.files)
         fsload = build_fsload(where)
-        sides = [(Disk if name == "disk" else Mounted)(name, where, options.engine, []) for name in names]
+        sides = [(Disk if name == "disk" else Mounted)(name, where, options.engine, [], options.put_ms / 1000)
+                 for name in names]
         try:
             for number in range(options.rounds):
                 for case in options.cases.split(","):

@@ -6,7 +6,10 @@ import os
 import re
 import statistics
 import sys
+import urllib.parse
 from pathlib import Path
+
+from slow_store import SlowStore
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests/system"))
 from harness import REPOSITORY, Client, Mount, Volume, find_peer, run, workspace  # noqa: E402, F401
@@ -48,14 +51,24 @@ class Server:
         return total
 
 
+def behind_proxy(storage: list[str], delay: float) -> tuple[SlowStore, list[str]]:
+    """The options of `format` for the same bucket, where each PUT takes `delay` seconds longer."""
+    url = urllib.parse.urlsplit(storage[storage.index("--bucket") + 1])
+    proxy = SlowStore(url.netloc, delay)
+    there = url._replace(netloc=proxy.address).geturl()
+    return proxy, [there if option == url.geturl() else option for option in storage]
+
+
 class Side:
     """One client with its mounted volume."""
 
-    def __init__(self, name: str, where: Path, engine: str, options: list[str]):
+    def __init__(self, name: str, where: Path, engine: str, options: list[str], put_delay: float = 0):
         kind, mount_options = CLIENTS[name]
         self.name = name
         client = Client(kind)
         volume = Volume(where, name=f"{name}vol", engine=engine)
+        if put_delay > 0:
+            self.proxy, volume.storage = behind_proxy(volume.storage, put_delay)
         client.format(volume)
         self.mount = Mount(client, volume, where / name, *mount_options, *options).start()
         self.folder = 0
