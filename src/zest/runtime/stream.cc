@@ -210,7 +210,7 @@ class OpenSslContext final : public TlsContext {
 
 Error bad_file(std::string_view what, std::string const& path) {
   return {Errc::inval, Fault::semantic,
-          std::string(what) + " file \"" + path + "\" cannot be used: " + library_error()};
+          std::string(what) + " \"" + path + "\" cannot be used: " + library_error()};
 }
 
 }  // namespace
@@ -230,15 +230,16 @@ Result<std::shared_ptr<TlsContext const>> make_tls_context(TlsOptions const& opt
   if (options.ca_file.empty()) {
     SSL_CTX_set_default_verify_paths(context.get());
   } else if (SSL_CTX_load_verify_file(context.get(), options.ca_file.c_str()) != 1) {
-    return bad_file("TLS: the authorities'", options.ca_file);
+    return bad_file(options.ca_name, options.ca_file);
   }
-  if (!options.cert_file.empty() &&
-      SSL_CTX_use_certificate_chain_file(context.get(), options.cert_file.c_str()) != 1) {
-    return bad_file("TLS: the client certificate's", options.cert_file);
-  }
-  if (!options.key_file.empty() &&
-      SSL_CTX_use_PrivateKey_file(context.get(), options.key_file.c_str(), SSL_FILETYPE_PEM) != 1) {
-    return bad_file("TLS: the client key's", options.key_file);
+  if (!options.cert_file.empty()) {
+    if (SSL_CTX_use_certificate_chain_file(context.get(), options.cert_file.c_str()) != 1) {
+      return bad_file(options.cert_name, options.cert_file);
+    }
+    if (SSL_CTX_use_PrivateKey_file(context.get(), options.key_file.c_str(), SSL_FILETYPE_PEM) !=
+        1) {
+      return bad_file(options.key_name, options.key_file);
+    }
   }
   if (!options.alpn.empty()) {
     std::vector<unsigned char> wire{static_cast<unsigned char>(options.alpn.size())};

@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "zest/base/bytes.h"
 #include "zest/base/context.h"
@@ -29,10 +30,14 @@ std::unique_ptr<Stream> make_plain_stream(Socket socket);
 struct TlsOptions {
   std::string ca_file;      ///< PEM; empty = the system's authorities (or $SSL_CERT_FILE)
   std::string cert_file;    ///< PEM, this client's own chain; empty = none
-  std::string key_file;     ///< PEM
+  std::string key_file;     ///< PEM, of cert_file
   std::string server_name;  ///< instead of the host's name
   std::string alpn;         ///< the only application protocol that is offered, e.g. "h2"
   bool verify = true;       ///< the chain and the name
+  // What messages call the files: the caller's options.
+  std::string_view ca_name = "TLS: the authorities' file";
+  std::string_view cert_name = "TLS: the client certificate's file";
+  std::string_view key_name = "TLS: the client key's file";
 };
 
 /// What the TLS connections of a client share: certificates, authorities, checks. Thread-safe.

@@ -97,7 +97,7 @@ Error error_of(Reply const& reply) {
   return Error::transient(Errc::io, fmt::format("the server says: {}", text));
 }
 
-Client::Client(RedisOptions options, std::unique_ptr<TlsContext> tls,
+Client::Client(RedisOptions options, std::shared_ptr<TlsContext const> tls,
                std::vector<std::string_view> scripts, Logger& log, Registry& metrics)
     : options_(std::move(options)),
       tls_(std::move(tls)),

@@ -20,7 +20,7 @@
 #include "zest/meta/engine/redis/redis.h"
 #include "zest/meta/engine/redis/resp.h"
 #include "zest/meta/engine/redis/server.h"
-#include "zest/meta/engine/redis/stream.h"
+#include "zest/runtime/stream.h"
 #include "zest/runtime/sync.h"
 
 namespace zest::meta::redis {
@@ -47,7 +47,7 @@ Error error_of(Reply const& reply);
 /// Thread-safe; calls are made on fibers.
 class Client final {
  public:
-  Client(RedisOptions options, std::unique_ptr<TlsContext> tls,
+  Client(RedisOptions options, std::shared_ptr<TlsContext const> tls,
          std::vector<std::string_view> scripts, Logger& log, Registry& metrics);
   ~Client();
   Client(Client const&) = delete;
@@ -128,7 +128,7 @@ class Client final {
   [[nodiscard]] bool replication_matters() const;
 
   RedisOptions options_;
-  std::unique_ptr<TlsContext> tls_;
+  std::shared_ptr<TlsContext const> tls_;
   std::vector<std::string_view> scripts_;
   Logger& log_;
   Dialer dialer_;

@@ -54,7 +54,7 @@ Result<Response> Link::exchange(Context const& ctx, Request const& request) {
   } const release{slots_};
   auto* const loop = Loop::current();
   if (!broken_ && places_.empty() && loop->now() - used_ > kQuiet && used_ != TimePoint{} &&
-      stream_->ended()) {
+      stream_->hung_up()) {
     abandon("the server closed the connection");
   }
   used_ = loop->now();

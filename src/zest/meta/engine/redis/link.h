@@ -23,8 +23,8 @@
 #include "zest/base/context.h"
 #include "zest/base/result.h"
 #include "zest/meta/engine/redis/resp.h"
-#include "zest/meta/engine/redis/stream.h"
 #include "zest/runtime/loop.h"
+#include "zest/runtime/stream.h"
 #include "zest/runtime/sync.h"
 
 namespace zest::meta::redis {

@@ -32,7 +32,7 @@ namespace {
 
 class RedisEngine final : public Engine {
  public:
-  RedisEngine(RedisOptions options, std::unique_ptr<TlsContext> tls, std::uint64_t secret,
+  RedisEngine(RedisOptions options, std::shared_ptr<TlsContext const> tls, std::uint64_t secret,
               Logger& log, Registry& metrics)
       : client_(std::move(options), std::move(tls), scripts_.texts(), log, metrics),
         log_(log),
@@ -448,9 +448,16 @@ Result<void> RedisEngine::reset(Context const& ctx) {
 }  // namespace redis
 
 Result<std::unique_ptr<Engine>> open_redis(RedisOptions options, Logger& log, Registry& metrics) {
-  std::unique_ptr<redis::TlsContext> tls;
+  std::shared_ptr<TlsContext const> tls;
   if (options.tls) {
-    ZEST_TRY(tls, redis::make_tls_context(options));
+    ZEST_TRY(tls, make_tls_context({.ca_file = options.tls_ca_cert_file,
+                                    .cert_file = options.tls_cert_file,
+                                    .key_file = options.tls_key_file,
+                                    .server_name = options.tls_server_name,
+                                    .verify = !options.tls_skip_verify,
+                                    .ca_name = "tls-ca-cert-file",
+                                    .cert_name = "tls-cert-file",
+                                    .key_name = "tls-key-file"}));
   }
   std::random_device source;  // tidy: allow(rand) keys hashes that nobody may foresee
   auto const secret = (std::uint64_t{source()} << 32U) | source();

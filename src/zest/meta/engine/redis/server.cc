@@ -121,11 +121,9 @@ Result<std::unique_ptr<Link>> Dialer::dial(Context const& ctx, RedisAddress cons
   if (!socket.ok()) {
     return std::move(socket).error();
   }
-  std::unique_ptr<Stream> stream;
+  auto stream = make_plain_stream(*std::move(socket));
   if (tls_ != nullptr) {
-    ZEST_TRY(stream, tls_->wrap(dialling, *std::move(socket), address.host));
-  } else {
-    stream = make_plain_stream(*std::move(socket));
+    ZEST_TRY(stream, tls_->connect(dialling, std::move(stream), address.host));
   }
   return std::make_unique<Link>(std::move(stream), link_options);
 }

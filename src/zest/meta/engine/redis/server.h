@@ -16,7 +16,7 @@
 #include "zest/base/result.h"
 #include "zest/meta/engine/redis/link.h"
 #include "zest/meta/engine/redis/redis.h"
-#include "zest/meta/engine/redis/stream.h"
+#include "zest/runtime/stream.h"
 
 namespace zest::meta::redis {
 
@@ -44,7 +44,7 @@ struct Greeting {
 class Dialer final {
  public:
   /// `options` and `tls` (null: none) outlive the dialer.
-  Dialer(RedisOptions const& options, TlsContext* tls) : options_(options), tls_(tls) {}
+  Dialer(RedisOptions const& options, TlsContext const* tls) : options_(options), tls_(tls) {}
 
   /// A new connection, TLS included, in at most connect_timeout. Transient: no such luck.
   Result<std::unique_ptr<Link>> dial(Context const& ctx, RedisAddress const& address) const;
@@ -53,7 +53,7 @@ class Dialer final {
 
  private:
   RedisOptions const& options_;
-  TlsContext* tls_;
+  TlsContext const* tls_;
 };
 
 /// ROLE of the server at the other end.
